@@ -1,0 +1,83 @@
+"""The one folder on disk where everything of a user lives."""
+
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from core.errors import AtlasError, explain_os_error
+
+WORKSPACE_ENV = "NEURON_ATLAS_WORKSPACE"
+SCHEMA = 1
+_DEFAULT = Path(__file__).resolve().parent.parent / "data" / "workspace"
+
+
+@dataclass(frozen=True)
+class Workspace:
+    """Paths inside the workspace. Nothing outside `path` is ever written."""
+
+    path: Path
+
+    @classmethod
+    def open(cls, path: str | Path | None = None) -> "Workspace":
+        """Open or create the workspace at `path`, $NEURON_ATLAS_WORKSPACE or data/workspace. Raises AtlasError."""
+        chosen = Path(path or os.environ.get(WORKSPACE_ENV) or _DEFAULT).expanduser().absolute()
+        workspace = cls(chosen)
+        marker = chosen / "workspace.json"
+        try:
+            for folder in (workspace.subjects, workspace.corpora, workspace.runs, workspace.scratch):
+                folder.mkdir(parents=True, exist_ok=True)
+            if not marker.exists():
+                write_json(marker, {"schema": SCHEMA})
+            found = json.loads(marker.read_text("utf8"))["schema"]
+        except OSError as error:
+            raise explain_os_error(error, f"opening the workspace {chosen}") from None
+        except (ValueError, KeyError, TypeError):
+            raise AtlasError(f"{marker} is damaged: restore it, or choose another folder with --workspace.") from None
+        if found > SCHEMA:
+            raise AtlasError(f"The workspace {chosen} was made by a newer Neuron Atlas (layout {found}, this one reads {SCHEMA}): update the program.")
+        return workspace
+
+    @property
+    def subjects(self) -> Path:
+        return self.path / "subjects"
+
+    @property
+    def corpora(self) -> Path:
+        return self.path / "corpora"
+
+    @property
+    def runs(self) -> Path:
+        return self.path / "runs"
+
+    @property
+    def scratch(self) -> Path:
+        """Locks, addresses of running processes and compiled kernels: safe to delete when nothing runs."""
+        return self.path / "scratch"
+
+    @property
+    def registry(self) -> Path:
+        return self.path / "registry.sqlite"
+
+    @property
+    def cache(self) -> Path:
+        return self.path / "cache.duckdb"
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write JSON under a temporary name, then rename, so that a reader never sees half a file."""
+    write_atomic(path, (json.dumps(value, indent=1, sort_keys=True, ensure_ascii=False) + "\n").encode())
+
+
+def write_atomic(path: Path, content: bytes) -> None:
+    """Write bytes under a temporary name in the same folder, flush to disk, then rename."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with temporary.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
