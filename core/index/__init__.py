@@ -1,0 +1,1 @@
+"""The one-pass indexer: sketches of every unit of the chosen sites."""
