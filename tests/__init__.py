@@ -1,0 +1,1 @@
+"""The tests. `tests.models` makes the tiny language models they run on."""
