@@ -49,14 +49,14 @@ clean:
 	rm -rf "$(VENV)" .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -not -path './data/*' -prune -exec rm -rf {} +
 
-$(RUN_STAMP): requirements.txt requirements-embedded.txt $(CONSTRAINTS) | $(PY)
+$(RUN_STAMP): | $(PY)
 	@echo "Installing the packages (once; a few minutes)..."
 	@$(PIP) -r requirements.txt
 	@$(PIP) --no-deps -r requirements-embedded.txt
 	@rm -f "$(VENV)"/.installed-run-*
 	@touch "$@"
 
-$(DEV_STAMP): requirements-dev.txt $(RUN_STAMP) | $(PY)
+$(DEV_STAMP): $(RUN_STAMP) | $(PY)
 	@echo "Installing the tools for the checks (once)..."
 	@$(PIP) -r requirements-dev.txt
 	@rm -f "$(VENV)"/.installed-dev-*
