@@ -1,0 +1,1 @@
+"""What the pages are built of. Streamlit is imported here, in `pages/` and in `app.py`, and nowhere else."""
