@@ -27,24 +27,25 @@ GROUP = 32
 TOP_TOKENS = 20
 
 I16, I32, I64, F32 = pa.int16(), pa.int32(), pa.int64(), pa.float32()
+_NUMBERS = ["mean", "variance", "skewness", "kurtosis", "min", "max", "p50", "p90", "p99", "p999"]
 UNITS = pa.schema(
-    [("unit", I32), ("tokens", I64), ("nonzero", I64)]
-    + [(name, F32) for name in "mean variance skewness kurtosis min max p50 p90 p99 p999".split()]
-    + [("bins", pa.list_(I16)), ("counts", pa.list_(I64)), ("peak_token", I32), ("peak_context", I32), ("peak_position", I16)]
-    + [("snippet", pa.string()), ("top_tokens", pa.list_(I32)), ("top_token_means", pa.list_(F32))]
-    + [("top_token_counts", pa.list_(I32)), ("top_token_totals", pa.list_(I32)), ("sums", pa.list_(pa.float64()))]
+    {"unit": I32, "tokens": I64, "nonzero": I64}
+    | dict.fromkeys(_NUMBERS, F32)
+    | {"bins": pa.list_(I16), "counts": pa.list_(I64), "peak_token": I32, "peak_context": I32, "peak_position": I16}
+    | {"snippet": pa.string(), "top_tokens": pa.list_(I32), "top_token_means": pa.list_(F32)}
+    | {"top_token_counts": pa.list_(I32), "top_token_totals": pa.list_(I32), "sums": pa.list_(pa.float64())}
 )
 RECORDS = pa.schema(
-    [("unit", I32), ("band", pa.string()), ("contexts", pa.list_(I32)), ("values", pa.list_(F32)), ("positions", pa.list_(I16))]
-    + [("scales", pa.list_(F32)), ("activations", pa.binary()), ("sampled", I32)]
+    {"unit": I32, "band": pa.string(), "contexts": pa.list_(I32), "values": pa.list_(F32), "positions": pa.list_(I16)}
+    | {"scales": pa.list_(F32), "activations": pa.binary(), "sampled": I32}
 )
 POSITION_ROWS = pa.schema(
-    [("unit", I32), ("kind", pa.string()), ("contexts", pa.list_(I32)), ("positions", pa.list_(I16))]
-    + [("values", pa.list_(F32)), ("weights", pa.list_(F32))]
+    {"unit": I32, "kind": pa.string(), "contexts": pa.list_(I32), "positions": pa.list_(I16)}
+    | {"values": pa.list_(F32), "weights": pa.list_(F32)}
 )
 EFFECTS = pa.schema(
-    [("unit", I32), ("raised", pa.list_(I32)), ("raised_logits", pa.list_(F32)), ("lowered", pa.list_(I32))]
-    + [("lowered_logits", pa.list_(F32)), ("similar", pa.list_(pa.string())), ("similar_cosines", pa.list_(F32))]
+    {"unit": I32, "raised": pa.list_(I32), "raised_logits": pa.list_(F32), "lowered": pa.list_(I32)}
+    | {"lowered_logits": pa.list_(F32), "similar": pa.list_(pa.string()), "similar_cosines": pa.list_(F32)}
 )
 
 
@@ -77,7 +78,7 @@ def activations(recipe: Recipe, site: Site) -> npt.NDArray[np.float32]:
     more units is dead. Unsigned units are cut at zero.
     """
     vocab, words = recipe.text()
-    rng = np.random.default_rng([recipe.seed, 2, site.layer, "attn mlp resid".split().index(site.kind)])
+    rng = np.random.default_rng([recipe.seed, 2, site.layer, ["attn", "mlp", "resid"].index(site.kind)])
     ids = np.full((recipe.contexts, recipe.length), -1)
     for rank, row in enumerate(words.contexts):
         ids[rank, : len(row)] = row
@@ -128,7 +129,7 @@ def write_synthetic_index(
     """Write the subject, the slice and the run; return the run's id. Writing a higher generation replaces the one before."""
     recipe = Recipe(n_layers, width, contexts, length, kinds, signed, seed, hostile)
     vocab, words = recipe.text()
-    subject = write_subject(workspace, vocab, slug, n_layers, {kind: width for kind in ("mlp", "resid", "attn")}, length)
+    subject = write_subject(workspace, vocab, slug, n_layers, dict.fromkeys(("mlp", "resid", "attn"), width), length)
     piece = write_slice(workspace, vocab, words, length, subject["tokenizer_hash"])
     folder = workspace.runs / run
     files: dict[str, Any] = {}
@@ -306,7 +307,7 @@ def _records(values: npt.NDArray[np.float32], words: Text, signed: bool) -> pa.T
         high, low = np.nanmax(grid, axis=1), np.nanmin(grid, axis=1)
 
         def descending(ranks: list[int], high: npt.NDArray[np.float32] = high) -> list[int]:
-            return sorted(ranks, key=lambda rank: (-high[rank], rank))
+            return sorted(ranks, key=lambda place: (-high[place], place))
 
         chosen: dict[str, tuple[list[int], int]] = {"top": (_one_a_document(descending(by_key), words, BANDS["top"]), 0)}
         lowest = sorted(by_key, key=lambda rank: (low[rank], rank))

@@ -22,15 +22,34 @@ HOSTILE = [
 ]
 """Tokens that break careless HTML, Markdown, SQL or text handling. They are the vocabulary's last tokens."""
 
-_SUBJECTS = "river garden doctor teacher engine letter window market captain forest mountain child painter winter bridge".split()
-_OBJECTS = "bread music history water paper silver questions stories numbers light tickets maps coffee gold medicine".split()
-_VERBS = "carries found painted remembers sold wrote follows opened counted needs measured forgot".split()
-_ADJECTIVES = "old quiet red narrow bright heavy famous empty careful northern".split()
-_PLACES = "Paris London Tokyo Cairo Lima Oslo".split()
-_SMALL = "the a of in to and was for with on that by from near".split()
-_DIGITS = "0 1 2 3 4 5 6 7 8 9".split()
+_SUBJECTS: list[str] = [
+    *("river", "garden", "doctor", "teacher", "engine", "letter", "window"),
+    *("market", "captain", "forest", "mountain", "child", "painter", "winter", "bridge"),
+]
+_OBJECTS: list[str] = [
+    *("bread", "music", "history", "water", "paper", "silver", "questions"),
+    *("stories", "numbers", "light", "tickets", "maps", "coffee", "gold", "medicine"),
+]
+_VERBS: list[str] = [
+    "carries",
+    "found",
+    "painted",
+    "remembers",
+    "sold",
+    "wrote",
+    "follows",
+    "opened",
+    "counted",
+    "needs",
+    "measured",
+    "forgot",
+]
+_ADJECTIVES: list[str] = ["old", "quiet", "red", "narrow", "bright", "heavy", "famous", "empty", "careful", "northern"]
+_PLACES: list[str] = ["Paris", "London", "Tokyo", "Cairo", "Lima", "Oslo"]
+_SMALL = ["the", "a", "of", "in", "to", "and", "was", "for", "with", "on", "that", "by", "from", "near"]
+_DIGITS = ["0", "1", "2", "3", "4", "5", "6", "7", "8", "9"]
 _CODE = ["def", " return", " if", "(", ")", ":", " =", " x", " print", "[", "]"]
-_CJK = "東 京 の 川 は 長 い 。".split()
+_CJK = ["東", "京", "の", "川", "は", "長", "い", "。"]
 _EMOJI = [(b"\xf0\x9f\x8c", b"\x8a"), (b"\xf0\x9f\x98", b"\x80")]
 _PIECES = [" un", "believ", "able", " neuro", "n", "s", "ing", "ed"]
 
