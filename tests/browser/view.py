@@ -1,0 +1,99 @@
+"""One browser tab on the dashboard, and everything that went wrong in it."""
+
+import re
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Literal
+from urllib.parse import urlsplit
+
+from playwright.sync_api import Browser, ConsoleMessage, Locator, Page, Request, expect
+
+Theme = Literal["light", "dark"]
+
+FLAGS = [
+    "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
+    "--disable-component-update", "--disable-sync", "--disable-dev-shm-usage",
+]  # fmt: skip
+
+DEEP_LINK_404 = re.compile(r"/_stcore/(health|host-config)$")
+"""On a deep link Streamlit first asks for these below the page's own path, is told 404, and then asks at the root."""
+
+PATIENCE = 30_000
+"""Milliseconds. Two busy cores may need them; nothing waits that long when all is well."""
+
+
+def find_chromium() -> str | None:
+    """The path of an installed Chromium or Chrome, or None."""
+    names = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+    return next((path for name in names if (path := shutil.which(name))), None)
+
+
+class View:
+    """A tab. `errors`, `outside` and `dialogs` collect what must stay empty; `check()` says so."""
+
+    def __init__(self, page: Page, server: str) -> None:
+        self.page = page
+        self.server = server
+        self.errors: list[str] = []
+        self.outside: list[str] = []
+        self.dialogs: list[str] = []
+        page.set_default_timeout(PATIENCE)
+        page.on("console", self._on_console)
+        page.on("pageerror", lambda error: self.errors.append(f"uncaught: {error}"))
+        page.on("request", self._on_request)
+        page.on("dialog", self._on_dialog)
+
+    def go(self, path: str) -> None:
+        """Open a path of the dashboard as a fresh visit and wait until its script has run."""
+        self.page.goto(f"{self.server}/{path.lstrip('/')}")
+        self.settled()
+
+    def settled(self) -> None:
+        """Wait until no script runs and nothing shown is out of date."""
+        expect(self.page.locator('[data-testid="stApp"][data-test-script-state="notRunning"]')).to_be_visible(timeout=PATIENCE)
+        expect(self.page.locator('[data-stale="true"]')).to_have_count(0, timeout=PATIENCE)
+
+    def see(self, text: str | re.Pattern[str]) -> Locator:
+        """Wait until `text` is visible somewhere and return the first place."""
+        place = self.page.get_by_text(text).locator("visible=true").first
+        expect(place).to_be_visible(timeout=PATIENCE)
+        return place
+
+    def check(self) -> None:
+        """Nothing went wrong so far, and the page shows no traceback."""
+        assert self.errors == []
+        assert self.outside == []
+        assert self.dialogs == []
+        expect(self.page.locator('[data-testid="stException"]')).to_have_count(0)
+
+    def overflow(self) -> int:
+        """Pixels by which the page's content is wider than its window: 0 when nothing has to be scrolled sideways."""
+        return int(
+            self.page.evaluate(
+                "() => Math.max(...[...document.querySelectorAll('html, [data-testid=\"stMain\"]')].map(e => e.scrollWidth - e.clientWidth))"
+            )
+        )
+
+    def _on_console(self, message: ConsoleMessage) -> None:
+        if message.type == "error" and not DEEP_LINK_404.search(urlsplit(message.location.get("url", "")).path):
+            self.errors.append(f"{message.text} ({message.location.get('url')})")
+
+    def _on_request(self, request: Request) -> None:
+        parts = urlsplit(request.url)
+        if parts.scheme in ("http", "https", "ws", "wss") and parts.netloc != urlsplit(self.server).netloc:
+            self.outside.append(request.url)
+
+    def _on_dialog(self, dialog: object) -> None:
+        self.dialogs.append(str(getattr(dialog, "message", dialog)))
+        getattr(dialog, "dismiss")()  # noqa: B009 - typed as object so that any dialog is taken
+
+
+@contextmanager
+def viewing(browser: Browser, server: str, theme: Theme = "light", width: int = 1440, height: int = 1000) -> Iterator[View]:
+    """A tab of its own, without cookies or cache of others, in a theme and a width."""
+    context = browser.new_context(viewport={"width": width, "height": height}, color_scheme=theme, locale="en-GB")
+    try:
+        yield View(context.new_page(), server)
+    finally:
+        context.close()
