@@ -1,0 +1,105 @@
+"""The batch worker: a process that does queued runs one after another until none is left. Torch comes with the runs' functions."""
+
+import argparse
+import importlib
+import os
+import sys
+import traceback
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from core.errors import AtlasError, explain_os_error
+from core.runs.lanes import batch_lock
+from core.runs.progress import Cancelled, Progress, RunProgress
+from core.runs.registry import Registry, Run
+from core.workspace import Workspace
+
+RunFunction = Callable[[Workspace, Path, dict[str, Any], Progress], None]
+"""Does the work described by the parameters, into the run's folder; resumes from what it finds there."""
+
+KINDS: Mapping[str, str] = {"index": "core.index.indexer:run_index"}
+"""Kind of run -> `module:function`, imported when the first run of the kind comes."""
+
+NO_MEMORY = "The memory was not enough for this run: close other programs, or choose fewer sites, shorter contexts or bfloat16."
+
+NICENESS = 5
+"""Lower priority than the dashboard, so that pages stay quick."""
+
+
+def work(workspace: Workspace, kinds: Mapping[str, str]) -> None:
+    """Do queued runs of the batch lane until none is left, unless another worker is already at it."""
+    registry = Registry(workspace)
+    lock = batch_lock(workspace)
+    # After letting go, look once more: a run may have been queued while this worker still held the lock.
+    while registry.waiting("batch") and lock.acquire():
+        try:
+            while (run := registry.claim_next("batch")) is not None:
+                perform(workspace, registry, run, kinds)
+        finally:
+            lock.release()
+
+
+def perform(workspace: Workspace, registry: Registry, run: Run, kinds: Mapping[str, str]) -> None:
+    """Do one claimed run and record how it ended. Raises AtlasError only when the ending cannot be recorded."""
+    progress = RunProgress(registry, run.id)
+    sentence: str | None = None
+    try:
+        progress.log(f"attempt {run.attempt}, process {os.getpid()}")
+        _function(run.kind, kinds)(workspace, registry.folder(run.id), run.params, progress)
+    except Cancelled:
+        registry.cancelled(run.id)
+        _log(progress, "cancelled")
+        return
+    except AtlasError as error:
+        sentence = str(error)
+    except MemoryError:
+        sentence = NO_MEMORY
+    except OSError as error:
+        sentence = str(explain_os_error(error, f"working on {run.id}"))
+    except Exception as error:  # noqa: BLE001 - becomes the run's recorded sentence, the traceback goes to its log
+        first = next(iter(str(error).splitlines()), "")
+        # torch has no MemoryError: it says so in a RuntimeError.
+        full = "out of memory" in first.lower() or "can't allocate memory" in first
+        sentence = NO_MEMORY if full else f"Internal error: {type(error).__name__}: {first[:300]}; the traceback is in log.txt."
+        _log(progress, traceback.format_exc())
+    if sentence is None:
+        registry.finish(run.id)
+        _log(progress, "done")
+    else:
+        registry.fail(run.id, sentence)
+        _log(progress, f"failed: {sentence}")
+
+
+def main(argv: list[str] | None = None, *, kinds: Mapping[str, str] = KINDS) -> int:
+    """`python -m core.runs.worker --workspace FOLDER`."""
+    parser = argparse.ArgumentParser(prog="core.runs.worker", description="Do the queued runs of a workspace.")
+    parser.add_argument("--workspace", required=True)
+    arguments = parser.parse_args(argv)
+    if hasattr(os, "nice"):
+        os.nice(NICENESS)
+    try:
+        work(Workspace.open(arguments.workspace), kinds)
+    except AtlasError as error:
+        sys.stderr.write(f"error: {error}\n")
+        return 2
+    return 0
+
+
+def _function(kind: str, kinds: Mapping[str, str]) -> RunFunction:
+    if kind not in kinds:
+        raise AtlasError(f"This version cannot do runs of the kind “{kind}”: update the program.")
+    module, _, name = kinds[kind].partition(":")
+    return getattr(importlib.import_module(module), name)
+
+
+def _log(progress: Progress, text: str) -> None:
+    """A full disk may refuse the log's line; the registry has the sentence, and standard error (scratch/batch.log) the rest."""
+    try:
+        progress.log(text)
+    except OSError as error:
+        sys.stderr.write(f"{text}\nlog.txt could not be written: {error}\n")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
