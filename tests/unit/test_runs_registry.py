@@ -192,7 +192,7 @@ def test_a_newer_schema_is_refused_and_left_alone(workspace: Workspace) -> None:
     with sqlite3.connect(workspace.registry) as connection:
         connection.execute("PRAGMA user_version = 99")
     connection.close()
-    with pytest.raises(AtlasError, match="made by a newer Neuron Atlas .schema 99"):
+    with pytest.raises(AtlasError, match=r"made by a newer Neuron Atlas \(schema 99"):
         Registry(workspace)
 
 

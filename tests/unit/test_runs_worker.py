@@ -4,6 +4,7 @@ import os
 import signal
 import time
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -40,7 +41,7 @@ def test_queued_runs_are_done_one_after_another_by_one_worker(workspace: Workspa
     assert not ensure_batch_worker(workspace, module=MODULE)
     ended = [_ended(runs, run) for run in ids]
     assert [(run.state, run.done, run.total, run.unit, run.error) for run in ended] == [("done", 2, 2, "parts", None)] * 3
-    for before, after in zip(ended, ended[1:], strict=False):
+    for before, after in pairwise(ended):
         assert before.finished is not None
         assert after.started is not None
         assert before.finished <= after.started
