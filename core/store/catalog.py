@@ -1,0 +1,216 @@
+"""The catalog: which indexes the workspace holds, read from the manifests of its runs."""
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from core.errors import AtlasError
+from core.store.parts import FileKey, Remembered, file_key
+from core.units import SITE_KINDS, Site, SiteKind, check_slug
+from core.workspace import Workspace
+
+MANIFEST_SCHEMA = 1
+
+
+@dataclass(frozen=True)
+class IndexInfo:
+    """One index run as its manifest describes it. `manifest` is the whole document."""
+
+    run: str
+    folder: Path
+    written: float
+    """When the manifest was last replaced, seconds since 1970."""
+    state: str
+    generation: int
+    contexts_done: int
+    contexts_total: int
+    tokens_done: int
+    subject: dict[str, Any]
+    slice: dict[str, Any]
+    basis: str
+    sites: tuple[Site, ...]
+    signed: dict[str, bool]
+    provenance: dict[str, Any]
+    manifest: dict[str, Any]
+
+    @property
+    def slug(self) -> str:
+        return self.subject["slug"]
+
+    @property
+    def n_layers(self) -> int:
+        return int(self.subject["n_layers"])
+
+    @property
+    def complete(self) -> bool:
+        return self.state == "complete"
+
+    @property
+    def path(self) -> Path:
+        return self.folder / "manifest.json"
+
+    def units_at(self, site: Site) -> int:
+        """How many units the basis has at a site."""
+        return int(self.subject["widths"][site.kind])
+
+    def part(self, site: Site, name: str) -> Path:
+        """The Parquet file `name` (units, records, positions) of a site."""
+        return self.folder / self.manifest["files"][str(site)][name]["path"]
+
+    def effects(self, site: Site) -> Path | None:
+        """The effects file of a site, None while there is none."""
+        entry = self.manifest.get("effects", {}).get(str(site))
+        return None if entry is None else self.folder / entry["path"]
+
+    def parts(self) -> list[tuple[str, str, Path, dict[str, Any]]]:
+        """Every file of the generation: (site, name, path, its entry in the manifest)."""
+        files: dict[str, dict[str, dict[str, Any]]] = self.manifest["files"]
+        return [(site, name, self.folder / entry["path"], entry) for site, named in files.items() for name, entry in named.items()]
+
+    @property
+    def bytes(self) -> int:
+        """Size of the generation's files on disk, effects included."""
+        entries = [entry for *_, entry in self.parts()] + list(self.manifest.get("effects", {}).values())
+        return sum(int(entry["bytes"]) for entry in entries)
+
+
+_manifests: Remembered[FileKey, IndexInfo | None] = Remembered(512)
+
+
+def indexes(workspace: Workspace) -> list[IndexInfo]:
+    """Every readable index, the one over most tokens first, the newer first among equals. Damaged manifests are left out."""
+    return _scan(workspace)[0]
+
+
+def damaged(workspace: Workspace) -> list[str]:
+    """One sentence for each manifest that cannot be read."""
+    return list(_scan(workspace)[1].values())
+
+
+def scan(workspace: Workspace) -> tuple[list[IndexInfo], dict[str, str]]:
+    """`indexes` and, by run, the sentences of `damaged`, in one reading."""
+    return _scan(workspace)
+
+
+def load_index(workspace: Workspace, run: str) -> IndexInfo:
+    """One run's index. Raises AtlasError."""
+    found, broken = _scan(workspace)
+    for index in found:
+        if index.run == run:
+            return index
+    if run in broken:
+        raise AtlasError(broken[run])
+    raise AtlasError(f"The run “{run}” has no index here{_present(index.run for index in found)}.")
+
+
+def find_index(workspace: Workspace, subject: str, site: Site, run: str | None = None) -> IndexInfo:
+    """The index that answers for a site: of run `run`, else the one over most tokens. Raises AtlasError saying what there is."""
+    found, broken = _scan(workspace)
+    if not found:
+        raise AtlasError(
+            next(iter(broken.values()), "Nothing is indexed yet: start an index on the Runs page or with python -m core index.")
+        )
+    if run is not None:
+        found = [load_index(workspace, run)]
+    mine = [index for index in found if index.slug == subject]
+    if not mine:
+        where = "here" if run is None else f"in the run “{run}”"
+        raise AtlasError(f"The model “{subject}” is not indexed {where}{_present(index.slug for index in found)}.")
+    if site.layer >= mine[0].n_layers:
+        raise AtlasError(f"Layer {site.layer} is out of range: the model's layers are 0 to {mine[0].n_layers - 1}.")
+    for index in mine:
+        if str(site) in index.manifest["files"]:
+            return index
+    have = {Site.parse(name) for index in mine for name in index.manifest["files"]}
+    if not have:
+        raise AtlasError(f"{site} of {subject} is not indexed yet: its first results are still being made.")
+    raise AtlasError(f"{site} of {subject} is not indexed; indexed are {shown_sites(have)}.")
+
+
+def shown_sites(sites: Iterable[Site]) -> str:
+    """Sites as a person writes them: “mlp.0-29, resid.3”."""
+    spans: list[str] = []
+    chosen = set(sites)
+    for kind in SITE_KINDS:
+        spans += [_span(kind, first, last) for first, last in _runs(sorted(site.layer for site in chosen if site.kind == kind))]
+    return ", ".join(spans)
+
+
+def _span(kind: SiteKind, first: int, last: int) -> str:
+    return f"{kind}.{first}" if first == last else f"{kind}.{first}-{last}"
+
+
+def _runs(layers: list[int]) -> list[tuple[int, int]]:
+    spans: list[tuple[int, int]] = []
+    for layer in layers:
+        if spans and layer == spans[-1][1] + 1:
+            spans[-1] = (spans[-1][0], layer)
+        else:
+            spans.append((layer, layer))
+    return spans
+
+
+def _present(names: Iterable[str]) -> str:
+    found = sorted(set(names))
+    return f": there is {', '.join(found)}" if found else ""
+
+
+def _scan(workspace: Workspace) -> tuple[list[IndexInfo], dict[str, str]]:
+    found: list[IndexInfo] = []
+    broken: dict[str, str] = {}
+    for path in sorted(workspace.runs.glob("*/manifest.json")):
+        run = path.parent.name
+        try:
+            key = file_key(path)
+            index = _manifests.get(key, lambda path=path, key=key: _read(path, key))
+        except FileNotFoundError:
+            continue  # the run was deleted between the listing and the reading
+        except _NewerManifest as error:
+            broken[run] = (
+                f"runs/{run}/manifest.json was written by a newer Neuron Atlas (layout {error}): update the program to see this run."
+            )
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, AtlasError):
+            broken[run] = f"runs/{run}/manifest.json is damaged: make it again with python -m core resume {run}."
+        else:
+            if index is not None:
+                found.append(index)
+    return sorted(found, key=lambda index: (-index.tokens_done, -index.written, index.run)), broken
+
+
+class _NewerManifest(Exception):
+    pass
+
+
+def _read(path: Path, key: FileKey) -> IndexInfo | None:
+    document: dict[str, Any] = json.loads(path.read_text("utf8"))
+    if document["schema"] > MANIFEST_SCHEMA:
+        raise _NewerManifest(document["schema"])
+    if document["kind"] != "index":
+        return None
+    index = IndexInfo(
+        run=path.parent.name,
+        folder=path.parent,
+        written=key[1] / 1e9,
+        state=document["state"],
+        generation=int(document["generation"]),
+        contexts_done=int(document["contexts_done"]),
+        contexts_total=int(document["contexts_total"]),
+        tokens_done=int(document["tokens_done"]),
+        subject=document["subject"],
+        slice=document["slice"],
+        basis=document["basis"],
+        sites=tuple(Site.parse(name) for name in document["sites"]),
+        signed={name: bool(value) for name, value in document["signed"].items()},
+        provenance=document.get("provenance") or {},
+        manifest=document,
+    )
+    for site, name, part, entry in index.parts():  # what is read later must be there, and inside the run's folder
+        if not part.resolve().is_relative_to(path.parent.resolve()) or int(entry["bytes"]) < 0 or index.units_at(Site.parse(site)) < 1:
+            raise ValueError(f"{site} {name}")
+    check_slug(index.slug, "subject")
+    check_slug(index.slice["id"], "slice")
+    if index.n_layers < 1 or int(index.slice["length"]) < 1:
+        raise ValueError("layers or length")
+    return index
