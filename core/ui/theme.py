@@ -142,6 +142,14 @@ _SHEET = """
 .na-facts dd {margin: 0; font-variant-numeric: tabular-nums; overflow-wrap: anywhere}
 .na-log {font-family: ui-monospace, 'SF Mono', Menlo, Consolas, 'DejaVu Sans Mono', monospace; font-size: .78rem; line-height: 1.5;
   white-space: pre-wrap; overflow-wrap: anywhere; margin: 0; color: var(--na-muted); border-left: 2px solid var(--na-hairline); padding-left: .8rem}
+.na-alert {border-left: 3px solid var(--na-accent); padding: .15rem 0 .15rem .8rem; margin: .2rem 0; overflow-wrap: anywhere; max-width: 62rem}
+.na-run {border-top: 1px solid var(--na-hairline); padding-top: .55rem}
+.na-run-head {display: flex; flex-wrap: wrap; gap: .1rem .8rem; align-items: baseline; overflow-wrap: anywhere}
+.na-run-head b {font-weight: 650}
+.na-state {font-size: .82rem; color: var(--na-muted)}
+.na-state.running, .na-state.failed {color: var(--na-accent)}
+.na-bar {height: 4px; border-radius: 2px; background: var(--na-hairline); margin: .45rem 0 .3rem; overflow: hidden}
+.na-bar i {display: block; height: 100%; background: var(--na-accent); transition: width .4s}
 @media (max-width: 700px) {
   [data-testid="stMainBlockContainer"] {padding: 1.6rem 1rem 3rem}
   .na-facts {grid-template-columns: 1fr; gap: 0 0} .na-facts dd {margin-bottom: .45rem}

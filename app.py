@@ -1,0 +1,12 @@
+"""The front door of the dashboard: opens the workspace, warms up and declares the navigation. `python -m core serve` starts it."""
+
+import streamlit as st
+
+from core.ui import nav
+from core.ui.setup import mark_app, setup
+
+mark_app()
+page = nav.declare()
+st.set_page_config(page_title=f"{page.title} · Neuron Atlas")
+setup()
+page.run()

@@ -1,0 +1,109 @@
+"""The form that starts an index: what to read, an estimate of time and disk, and the button."""
+
+import html
+import shutil
+from dataclasses import replace
+
+import streamlit as st
+
+from core.corpus.spec import MAX_CONTEXTS, MAX_LENGTH
+from core.errors import AtlasError
+from core.runs.registry import Run
+from core.subject.info import SubjectInfo, registered, subject_info
+from core.ui import words
+from core.ui.first_run import missing_packages
+from core.ui.index_request import DEFAULT_MODEL, DTYPES, Estimate, IndexRequest, estimate
+from core.ui.server import Server
+
+_TEXTS = {"embedded": "Embedded text", "files": "My files", "dataset": "Dataset"}
+_BOS = {"As the tokenizer does": None, "With BOS": True, "Without BOS": False}
+
+
+def index_form(server: Server) -> Run | None:
+    """Show the form. Returns the run that was just started, or the one already doing the same."""
+    request = _read_widgets(server)
+    try:
+        info = _known(server, request.model)
+        request = request.checked(info.n_layers if info else None)
+        expected = estimate(request, info, server.registry.list())
+    except AtlasError as error:
+        st.html(f'<p role="alert" class="na-alert">{html.escape(str(error))}</p>')
+        st.button("Start the index", disabled=True)
+        return None
+    free = shutil.disk_usage(server.workspace.path).free
+    st.html(f'<p class="na-muted na-small na-num">{html.escape(describe(expected, free))}</p>')
+    if not st.button("Start the index"):
+        return None
+    run = server.registry.submit("index", request.params())
+    server.ensure_worker()
+    return run
+
+
+def describe(expected: Estimate, free: int) -> str:
+    """The estimate in words. free: bytes left on the disk."""
+    text = [f"At most {words.count(expected.tokens, 'token')} of text"]
+    if expected.units is None:
+        text.append("units and disk are known once the model's configuration has been read")
+    else:
+        text.append(f"{words.count(expected.units, 'unit')}, about {words.size(expected.disk or 0)} on disk ({words.size(free)} free)")
+        if (expected.disk or 0) > free:
+            text.append("which is more than there is")
+    if expected.seconds is None:
+        text.append("the time is unknown until the first part is done: no earlier run of this model tells its speed")
+    else:
+        text.append(f"about {words.duration(expected.seconds)} at the speed of {expected.measured_on}")
+    return "; ".join(text) + "."
+
+
+def _read_widgets(server: Server) -> IndexRequest:
+    usual = IndexRequest()
+    known = registered(server.workspace)
+    models = [*known, *([] if DEFAULT_MODEL in known or missing_packages() else [DEFAULT_MODEL])]
+    left, middle, right = st.columns([3, 1.4, 1.4], vertical_alignment="bottom")
+    model = left.selectbox(
+        "Model: one of these, a Hugging Face id or a folder's path", models, index=0 if models else None, accept_new_options=True,
+        placeholder="EleutherAI/pythia-70m or /path/to/model",
+    )  # fmt: skip
+    revision = middle.text_input("Revision (optional)", placeholder="main", max_chars=200)
+    dtype = right.selectbox("Numbers", DTYPES)
+    request = replace(usual, model=model or "", revision=revision, dtype=dtype)
+    kind = st.segmented_control("Text", list(_TEXTS), default="embedded" if not missing_packages() else "files", format_func=_TEXTS.__getitem__, required=True)
+    request = _text(request, kind or "embedded")
+    sites, contexts, length, stride, bos = st.columns([1.6, 1.2, 1, 1, 1.5], vertical_alignment="bottom")
+    stride_value = stride.number_input("Stride", 1, MAX_LENGTH, None, placeholder="= length", help="Tokens from one context's start to the next's.")
+    return replace(
+        request,
+        sites=sites.text_input("Sites", usual.sites, max_chars=500, help="mlp.all, resid.0-5, mlp.3,attn.3 or mixtures."),
+        contexts=contexts.number_input("Contexts", 1, MAX_CONTEXTS, usual.contexts, step=1024),
+        length=length.number_input("Tokens each", 2, MAX_LENGTH, usual.length),
+        stride=stride_value,
+        bos=_BOS[bos.selectbox("Beginning of text", list(_BOS))],
+    )
+
+
+def _text(request: IndexRequest, kind: str) -> IndexRequest:
+    if kind == "embedded":
+        if missing := missing_packages():
+            st.html(f'<p class="na-muted na-small">The embedded text needs {html.escape(" and ".join(missing))}: pip install --no-deps -r requirements-embedded.txt</p>')
+        return request
+    if kind == "files":
+        source, field = st.columns([3, 1.4], vertical_alignment="bottom")
+        return replace(
+            request,
+            source=source.text_input("File or folder (.txt .md .jsonl .csv .parquet)", placeholder="/path/to/texts", max_chars=4096),
+            text_field=field.text_input("Field (optional)", placeholder="text", max_chars=200),
+        )
+    name, split, revision, field = st.columns([2.2, 1, 1, 1], vertical_alignment="bottom")
+    source = name.text_input("Dataset on the hub: NAME or NAME:CONFIG", placeholder="Salesforce/wikitext:wikitext-2-raw-v1", max_chars=500)
+    return replace(
+        request,
+        source=f"hub:{source.strip()}" if source.strip() else "",
+        split=split.text_input("Split", "train", max_chars=200),
+        text_revision=revision.text_input("Its revision (optional)", placeholder="main", max_chars=200),
+        text_field=field.text_input("Field", "text", max_chars=200),
+    )
+
+
+def _known(server: Server, model: str) -> SubjectInfo | None:
+    slug = model.strip()
+    return subject_info(server.workspace, slug) if slug in registered(server.workspace) else None

@@ -1,0 +1,186 @@
+"""The list of runs: state, progress, what can be done with each, and the end of its log. Redrawn every second while something runs."""
+
+import html
+from collections.abc import Callable
+from pathlib import Path
+from typing import Literal
+
+import streamlit as st
+
+from core.errors import AtlasError
+from core.runs.registry import Run
+from core.ui import nav, state, words
+from core.ui.server import Server
+
+LIVE_SECONDS = 1.0
+IDLE_SECONDS = 5.0
+SHOWN = 30
+LOG_LINES = 14
+LOG_BYTES = 16_000
+_SAID = "runs_said"
+Action = Callable[[Server, str], None]
+
+
+def run_list(server: Server) -> None:
+    """Show all runs of the workspace, and one of them (`?run=`) with its parameters and log. Raises AtlasError for a wrong `run`."""
+    wanted = state.raw("run")
+    if wanted:
+        server.registry.get(wanted)
+    seconds = LIVE_SECONDS if server.registry.list(active=True) else IDLE_SECONDS
+    st.fragment(_draw, run_every=seconds)(server, seconds == LIVE_SECONDS)
+
+
+def title(run: Run) -> str:
+    """What a run is about, in a line: model, text, sites."""
+    params = run.params
+    corpus = params.get("corpus")
+    source = corpus.get("source") if isinstance(corpus, dict) else corpus
+    parts = [params.get("model"), source, params.get("sites")]
+    return " · ".join(str(part) for part in parts if part) or run.kind
+
+
+def progress_line(run: Run) -> str:
+    """Where a run is: `1,024 of 4,096 contexts · 210 a second · 15 s left`."""
+    if run.state == "queued":
+        return "waiting for the worker"
+    parts = [run.stage] if run.stage else []
+    if run.total:
+        parts.append(f"{run.done:,} of {run.total:,} {run.unit}")
+    if run.state == "running":
+        if run.rate:
+            parts.append(f"{run.rate:,.0f} a second" if run.rate >= 10 else f"{run.rate:.1f} a second")
+        if run.seconds_left is not None and run.done < run.total:
+            parts.append(f"{words.duration(run.seconds_left)} left")
+        if run.cancel_requested:
+            parts.append("stopping")
+    elif run.started and run.finished:
+        parts.append(f"took {words.duration(run.finished - run.started)}")
+    if run.message:
+        parts.append(run.message)
+    return " · ".join(parts)
+
+
+def progress_html(run: Run) -> str:
+    """Title, state, a thin bar and the line below it, as inert HTML."""
+    done = min(1.0, run.done / run.total) if run.total else 0.0
+    bar = f'<div class="na-bar"><i style="width:{100 * done:.1f}%"></i></div>' if run.active else ""
+    error = f'<div class="na-alert">{html.escape(run.error)}</div>' if run.error else ""
+    return (
+        f'<div class="na-run"><div class="na-run-head"><b>{html.escape(title(run))}</b><span class="na-state {run.state}">{run.state}</span>'
+        f'<span class="na-muted na-small">{html.escape(run.id)} · {words.when(run.created)}</span></div>{bar}'
+        f'<div class="na-muted na-small na-num">{html.escape(progress_line(run))}</div>{error}</div>'
+    )
+
+
+def log_end(path: Path) -> str:
+    """The last lines of a log file, or an empty string. Reads at most its last LOG_BYTES bytes."""
+    try:
+        with path.open("rb") as file:
+            file.seek(0, 2)
+            file.seek(max(0, file.tell() - LOG_BYTES))
+            lines = file.read().decode("utf8", "replace").splitlines()
+    except FileNotFoundError:
+        return ""
+    return "\n".join(lines[-LOG_LINES:])
+
+
+def _draw(server: Server, live: bool) -> None:
+    runs = server.registry.list()
+    if said := st.session_state.pop(_SAID, None):
+        st.html(f'<p role="alert" class="na-alert">{html.escape(said)}</p>')
+    if not runs:
+        st.html('<p class="na-muted">No run yet. Start an index above: its progress, log and result appear here.</p>')
+    opened = state.raw("run")
+    for run in sorted(runs, key=lambda run: (not run.active, -run.created))[:SHOWN]:
+        _entry(server, run, run.id == opened)
+    if len(runs) > SHOWN:
+        st.html(f'<p class="na-muted na-small">{len(runs) - SHOWN} older runs: python -m core runs --all lists them.</p>')
+    if live != any(run.active for run in runs):
+        st.rerun()
+
+
+def _entry(server: Server, run: Run, opened: bool) -> None:
+    with st.container(key=f"run_{run.id}", gap="small"):
+        st.html(progress_html(run))
+        with st.container(horizontal=True, gap="small"):
+            if run.active:
+                _button("Cancel", run, _cancel, server, disabled=run.cancel_requested)
+            elif run.resumable:
+                _button("Resume" if run.done else "Retry", run, _resume, server)
+            if run.kind == "index" and (server.registry.folder(run.id) / "manifest.json").exists() and st.button(
+                "Explore it", key=f"explore_{run.id}", type="tertiary"
+            ):
+                nav.open_page("explore", {"index": run.id})
+            _button("Hide details" if opened else "Details", run, _toggle, server, quiet=True)
+        if opened:
+            _details(server, run)
+
+
+def _button(label: str, run: Run, act: Action, server: Server, *, disabled: bool = False, quiet: bool = False) -> None:
+    kind: Literal["tertiary", "secondary"] = "tertiary" if quiet else "secondary"
+    st.button(label, key=f"{label.split()[0]}_{run.id}", on_click=act, args=(server, run.id), disabled=disabled, type=kind)
+
+
+def _details(server: Server, run: Run) -> None:
+    rows = [("parameters", _params(run)), ("attempt", str(run.attempt)), ("folder", str(server.registry.folder(run.id)))]
+    facts = "".join(f"<dt>{html.escape(name)}</dt><dd>{html.escape(value)}</dd>" for name, value in rows)
+    st.html(f'<dl class="na-facts">{facts}</dl>')
+    log = log_end(server.registry.folder(run.id) / "log.txt")
+    st.html(f'<pre class="na-log">{html.escape(log)}</pre>' if log else '<p class="na-muted na-small">The log is empty: the run has not begun.</p>')
+    if run.active:
+        return
+    if st.session_state.get("run_to_remove") != run.id:
+        _button("Remove…", run, _ask_remove, server)
+        return
+    held = sum(path.stat().st_size for path in server.registry.folder(run.id).rglob("*") if path.is_file())
+    st.html(f'<p class="na-alert">Removing this run deletes its results ({words.size(held)}) for good.</p>')
+    with st.container(horizontal=True, gap="small"):
+        _button("Delete for good", run, _remove, server)
+        _button("Keep it", run, _keep, server)
+
+
+def _params(run: Run) -> str:
+    flat = {**run.params, **run.params["corpus"]} if isinstance(run.params.get("corpus"), dict) else dict(run.params)
+    flat.pop("corpus", None)
+    return " · ".join(f"{name} {value}" for name, value in flat.items() if value is not None)
+
+
+def _toggle(server: Server, run: str) -> None:
+    state.write(run=None if state.raw("run") == run else run)
+
+
+def _cancel(server: Server, run: str) -> None:
+    _say(lambda: server.registry.request_cancel(run))
+
+
+def _resume(server: Server, run: str) -> None:
+    def act() -> None:
+        server.registry.resume(run)
+        server.ensure_worker()
+
+    _say(act)
+
+
+def _ask_remove(server: Server, run: str) -> None:
+    st.session_state["run_to_remove"] = run
+
+
+def _keep(server: Server, run: str) -> None:
+    st.session_state.pop("run_to_remove", None)
+
+
+def _remove(server: Server, run: str) -> None:
+    def act() -> None:
+        server.registry.delete(run)
+        server.cache.ingest()
+        state.write(run=None)
+
+    st.session_state.pop("run_to_remove", None)
+    _say(act)
+
+
+def _say(act: Callable[[], object]) -> None:
+    try:
+        act()
+    except AtlasError as error:
+        st.session_state[_SAID] = str(error)

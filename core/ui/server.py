@@ -1,0 +1,93 @@
+"""What one dashboard process keeps open for one workspace: its cache, its registry, and the thread that looks for new results.
+
+No Streamlit here. Nothing in this file may wait for a worker: pages are served while the first run goes on.
+"""
+
+import gc
+import os
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from core.errors import AtlasError
+from core.runs import lanes
+from core.runs.registry import Registry
+from core.store.cache import Cache
+from core.ui import first_run
+from core.workspace import Workspace
+
+BACKGROUND_ENV = "NEURON_ATLAS_BACKGROUND"
+"""`off`: this dashboard starts no worker and no thread. It shows what is there and queues what is asked."""
+POLL_SECONDS = 2.0
+
+_frozen = threading.Lock()
+
+
+@dataclass
+class Server:
+    """The open workspace. `notices` are sentences about things that went wrong behind the pages."""
+
+    workspace: Workspace
+    cache: Cache
+    registry: Registry
+    background: bool
+    notices: dict[str, str] = field(default_factory=dict[str, str])
+    _stop: threading.Event = field(default_factory=threading.Event)
+
+    @classmethod
+    def start(cls, path: str | Path | None = None) -> "Server":
+        """Open the workspace, take in what runs have written, begin the first run if it is due. Raises AtlasError."""
+        workspace = Workspace.open(path)
+        registry = Registry(workspace)
+        server = cls(workspace, Cache.open(workspace), registry, os.environ.get(BACKGROUND_ENV, "").lower() != "off")
+        server.ingest()
+        _import_what_pages_need()
+        if server.background:
+            server._attempt("workers", server._start_work)
+            threading.Thread(target=server._watch, name="ingest", daemon=True).start()
+        freeze_once()
+        return server
+
+    def close(self) -> None:
+        """Stop the thread and let go of the cache."""
+        self._stop.set()
+        self.cache.close()
+
+    def ingest(self) -> None:
+        """Take in what runs have published since. What is wrong with one run becomes a notice, not an exception."""
+        self._attempt("ingest", self.cache.ingest)
+
+    def ensure_worker(self) -> None:
+        """Start the batch worker if a run waits for one. Raises AtlasError."""
+        if self.background:
+            lanes.ensure_batch_worker(self.workspace)
+
+    def _start_work(self) -> None:
+        first_run.begin(self.workspace, self.registry)
+        lanes.resume_interrupted(self.workspace)
+
+    def _watch(self) -> None:
+        while not self._stop.wait(POLL_SECONDS):
+            self.ingest()
+
+    def _attempt(self, what: str, act: Callable[[], object]) -> None:
+        try:
+            act()
+        except AtlasError as error:
+            self.notices[what] = str(error)
+        else:
+            self.notices.pop(what, None)
+
+
+def freeze_once() -> None:
+    """Take everything loaded so far out of the collector's sight: Streamlit collects after every view, which else costs most of it."""
+    if _frozen.acquire(blocking=False):
+        gc.collect()
+        gc.freeze()
+
+
+def _import_what_pages_need() -> None:
+    import pandas  # noqa: F401, PLC0415
+    import plotly.graph_objects  # noqa: F401, PLC0415
+    import pyarrow.parquet  # noqa: F401, PLC0415

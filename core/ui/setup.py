@@ -1,0 +1,62 @@
+"""The first line of every page: `server = setup()`.
+
+A page's file may run without `app.py` (Streamlit does so when a fresh server is first asked for a page below the root), so whatever a
+page relies on is set up here, as often as it is called.
+"""
+
+import html
+import os
+from pathlib import Path
+
+import streamlit as st
+
+from core.errors import AtlasError
+from core.ui import nav, theme
+from core.ui.server import Server
+from core.workspace import WORKSPACE_ENV
+
+_ICON = str(Path(__file__).parent / "icon.svg")
+_APP = "_neuron_atlas_app"
+
+
+def setup() -> Server:
+    """Configure the page, open the workspace once per process, and return what is open.
+
+    When the workspace or its cache cannot be opened, the page is one sentence and the run ends here.
+    """
+    st.set_page_config(page_icon=_ICON, layout="wide", initial_sidebar_state="auto")
+    theme.style()
+    if not st.session_state.get(_APP):
+        # Not under app.py: declare the navigation, which makes Streamlit start again from app.py. Under a test of one page the same
+        # file starts again, finds the mark and goes on.
+        st.session_state[_APP] = True
+        nav.declare()
+        st.rerun()
+    try:
+        server = _server(os.environ.get(WORKSPACE_ENV))
+    except AtlasError as error:
+        refuse(str(error))
+    for notice in server.notices.values():
+        sentence(notice)
+    return server
+
+
+def mark_app() -> None:
+    """Called by app.py before `setup()`: this session runs with navigation."""
+    st.session_state[_APP] = True
+
+
+def sentence(text: str) -> None:
+    """One sentence about something that went wrong, as plain text whatever it contains."""
+    st.html(f'<p role="alert" class="na-alert">{html.escape(text)}</p>')
+
+
+def refuse(text: str) -> None:
+    """Say in one sentence why the page cannot be shown, and end this run."""
+    sentence(text)
+    st.stop()
+
+
+@st.cache_resource(show_spinner="Opening the workspace…", on_release=Server.close)
+def _server(path: str | None) -> Server:
+    return Server.start(path)
