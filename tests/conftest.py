@@ -7,7 +7,7 @@ import pytest
 
 os.environ["HF_HUB_OFFLINE"] = "1"  # before anything imports huggingface_hub, which reads it once
 
-from core.workspace import Workspace  # noqa: E402
+from core.workspace import Workspace
 
 
 @pytest.fixture
