@@ -1,0 +1,1 @@
+"""Text: sources, documents, and the slices of contexts cut from them."""
