@@ -5,6 +5,7 @@ tokenizer (and without torch).
 """
 
 import codecs
+import re
 import unicodedata
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,6 +18,7 @@ from core.workspace import write_atomic
 
 _BYTES = "neuron-atlas-bytes"
 _VISIBLE = {" ": "␣", "\n": "↵", "\t": "⇥", "\r": "␍"}
+_NOT_TEXT = re.compile("([\udc80-\udcff]+)")
 _SCHEMA = pa.schema([("token", pa.int32()), ("bytes", pa.binary()), ("special", pa.bool_())])
 
 
@@ -99,9 +101,15 @@ class Vocab:
 
     def label(self, token: int) -> str:
         """A token for a list, with everything visible: `␣the`, `↵`, `⇥`, `⟨U+200B⟩`, `◌́`, `⟨e2 80⟩`."""
-        text = self.pieces([token])[0]
-        shown = "".join(_visible(character) for character in text)
-        return f"◌{shown}" if unicodedata.combining(text[0]) else shown
+        raw = self.bytes_of(token)
+        if not raw:
+            return self.pieces([token])[0]
+        parts = _NOT_TEXT.split(raw.decode("utf8", "surrogateescape"))  # a byte that is not text: one of U+DC80 to U+DCFF
+        for place, part in enumerate(parts):
+            broken = place % 2 == 1
+            parts[place] = f"⟨{part.encode('utf8', 'surrogateescape').hex(' ')}⟩" if broken else "".join(map(_visible, part))
+        shown = "".join(parts)
+        return f"◌{shown}" if unicodedata.combining(shown[0]) else shown
 
 
 def _visible(character: str) -> str:

@@ -75,21 +75,23 @@ _VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
     "falcon-new": ("falcon", _FALCON | {"new_decoder_architecture": True, "num_kv_heads": 2}),
     "falcon-alibi": ("falcon", _FALCON | {"multi_query": False, "parallel_attn": False, "alibi": True, "bias": True}),
     "stablelm": ("stablelm", _LLAMA),
+    "smollm3": ("smollm3", _LLAMA | {"pad_token_id": EOS}),
+    "gemma3": ("gemma3", _GEMMA | {"tie_word_embeddings": True}),
 }
 
 
 def make_tiny_tokenizer(folder: Path) -> PreTrainedTokenizerFast:
-    """Save a byte-level BPE tokenizer of 290 tokens into `folder`. Tokens 0 and 1 are `<|bos|>` and `<|eos|>`."""
+    """Save a byte-level BPE tokenizer of 290 tokens into `folder`. Tokens 0 and 1 are `<|bos|>` and `<|endoftext|>`."""
     merges = [(left, right) for left, _, right in (merge.partition(" ") for merge in _MERGES.split("|"))]
-    words = ["<|bos|>", "<|eos|>", *sorted(ByteLevel.alphabet()), *("".join(pair) for pair in merges)]
+    words = ["<|bos|>", "<|endoftext|>", *sorted(ByteLevel.alphabet()), *("".join(pair) for pair in merges)]
     backend = Tokenizer(BPE(vocab={word: index for index, word in enumerate(words)}, merges=merges))
     backend.pre_tokenizer = ByteLevel(add_prefix_space=False)
     backend.decoder = ByteLevelDecoder()
     tokenizer = PreTrainedTokenizerFast(
         tokenizer_object=backend,
         bos_token="<|bos|>",
-        eos_token="<|eos|>",
-        pad_token="<|eos|>",
+        eos_token="<|endoftext|>",
+        pad_token="<|endoftext|>",
         clean_up_tokenization_spaces=False,
         model_max_length=CONTEXT_LIMIT,
     )
@@ -118,6 +120,16 @@ def make_tiny_model(folder: Path, model_type: str = "llama", n_layers: int = 2, 
         settings |= {"n_layer": n_layers}
     else:
         settings |= {"num_hidden_layers": n_layers}
+    if kind == "gemma3":  # the language model of one that also sees
+        vision = {
+            "hidden_size": 16,
+            "intermediate_size": 16,
+            "num_hidden_layers": 1,
+            "num_attention_heads": 2,
+            "image_size": 28,
+            "patch_size": 14,
+        }
+        settings = {"text_config": settings, "vision_config": vision, "mm_tokens_per_image": 1, "tie_word_embeddings": True}
     model: PreTrainedModel = AutoModelForCausalLM.from_config(AutoConfig.for_model(kind, **settings))
     randomise(model, seed)
     model.save_pretrained(folder)

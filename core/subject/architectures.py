@@ -112,6 +112,8 @@ def architecture_of(config: Any, by_hand: str | None = None) -> Architecture:
         )
     if kind == "opt":
         return _opt(row, config)
+    if kind == "bloom" and config.apply_residual_connection_post_layernorm:
+        return replace(row, attn_norms=("post_attention_layernorm",))  # its output becomes the stream
     return row
 
 

@@ -99,10 +99,17 @@ class Subject:
         """Texts in the pass under way, to give flattened activations their shape back."""
 
     def encode(self, texts: list[str]) -> list[list[int]]:
-        """Token ids of each text. Nothing is added, nothing is cut."""
+        """Token ids of each text. Nothing is added, nothing is cut. Raises AtlasError for a token that the model lacks."""
         if not texts:
             return []
-        return self.tokenizer(texts, add_special_tokens=False, verbose=False)["input_ids"]
+        ids: list[list[int]] = self.tokenizer(texts, add_special_tokens=False, verbose=False)["input_ids"]
+        size = self.info.vocab_size
+        if len(self.tokenizer) > size:  # a tokenizer with tokens that its model was never given
+            strange = next((token for text in ids for token in text if token >= size), None)
+            if strange is not None:
+                word = self.tokenizer.convert_ids_to_tokens(strange)
+                raise AtlasError(f"The text holds “{word}”, a token that {self.info.slug} has no embedding for: take it out.")
+        return ids
 
     def read(self, tokens: Tensor, handlers: Mapping[Site, Handler]) -> None:
         """Run the model over `tokens` [batch, length] and give each site's activations [batch, length, width] to its handler.
