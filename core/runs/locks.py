@@ -37,6 +37,11 @@ class FileLock:
             os.close(self._handle)
             self._handle = None
 
+    def hand_down(self) -> None:
+        """Let a program that takes this process's place (`exec`) keep the lock until it ends."""
+        if self._handle is not None:
+            os.set_inheritable(self._handle, True)
+
     def held_elsewhere(self) -> bool:
         """Whether another process has it now."""
         if self._handle is not None:

@@ -203,14 +203,17 @@ class Registry:
                 raise AtlasError(f"{run} cannot be cancelled: it is already {found.state}.")
             return self._read(connection, run)
 
-    def resume(self, run: str) -> Run:
-        """Queue a failed or cancelled run again, in the same folder: finished parts are used. Also what “retry” means."""
+    def resume(self, run: str, *, repair: bool = False) -> Run:
+        """Queue a failed or cancelled run again, in the same folder: finished parts are used. Also what “retry” means.
+
+        repair: a done one too, because its files were found damaged.
+        """
         with self._connect() as connection, schema.transaction(connection):
             self._reap(connection)
             found = self._read(connection, run)
             if found.active:
                 return found
-            if found.state == "done":
+            if found.state == "done" and not repair:
                 raise AtlasError(f"{run} is already done: there is nothing to resume.")
             twin = connection.execute(
                 "SELECT id, state FROM runs WHERE fingerprint = ? AND state IN ('queued', 'running')", (found.fingerprint,)

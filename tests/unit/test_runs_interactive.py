@@ -110,7 +110,7 @@ def test_a_late_answer_is_a_sentence_and_a_waiting_question_whose_asker_left_is_
     thread = threading.Thread(target=lambda: call("sleep", seconds=1.0, name="first"))
     thread.start()
     time.sleep(0.1)
-    with pytest.raises(AtlasError, match="did not answer within 0.3 seconds"):
+    with pytest.raises(AtlasError, match=r"did not answer within 0\.3 seconds"):
         call("sleep", timeout=0.3, seconds=30)
     thread.join()
     start = time.monotonic()

@@ -1,0 +1,160 @@
+"""Commands that read results: `show UNIT` and `top --text`."""
+
+import argparse
+from typing import Any
+
+from core.commands.output import emit, note, number, printable, table
+from core.errors import AtlasError
+from core.store.units import Record, UnitView, load_unit
+from core.units import UnitName
+from core.vocab import Vocab
+from core.workspace import Workspace
+
+AROUND = 8
+"""Tokens shown on each side of a record's peak."""
+SHOWN_RECORDS = 10
+SHOWN_TOKENS = 10
+TRY_SECONDS = 600.0
+
+
+def show(arguments: argparse.Namespace, workspace: Workspace) -> int:
+    """Print one unit: statistics, histogram, top tokens, records, provenance."""
+    from core.store.texts import load_vocab
+
+    view = load_unit(workspace, UnitName.parse(arguments.unit), arguments.run)
+    vocab = load_vocab(workspace, view.name.subject)
+    emit(arguments, unit_document(view, vocab), _unit_lines(view, vocab))
+    return 0
+
+
+def top(arguments: argparse.Namespace, workspace: Workspace) -> int:
+    """Print the units that fire strongest on a text, against the largest activation each had in its corpus."""
+    from core.runs import client
+    from core.store.catalog import indexes
+    from core.store.texts import load_vocab
+
+    if not 1 <= arguments.n <= 1000:
+        raise AtlasError("The number of units must be from 1 to 1,000.")
+    found = indexes(workspace)
+    slug = arguments.model or next((index.slug for index in found), None)
+    if slug is None:
+        raise AtlasError("Nothing is indexed yet: start an index with `python -m core index`.")
+    basis = next((index.basis for index in found if index.slug == slug), "neurons")
+    answer = client.call(workspace, "try_text", TRY_SECONDS, on_progress=note, subject=slug, run=arguments.run, text=arguments.text)
+    vocab = load_vocab(workspace, slug)
+    tokens: list[int] = answer["tokens"]
+    pieces = vocab.pieces(tokens)
+    best: dict[str, dict[str, Any]] = {}
+    for position, candidates in enumerate(answer["strongest"]):
+        for candidate in candidates:
+            name = f"{slug}/{candidate['site']}/{basis}/{candidate['unit']}"
+            if name not in best or candidate["ratio_to_max"] > best[name]["ratio_to_max"]:
+                where = {"position": position, "token": tokens[position], "text": pieces[position]}
+                best[name] = {"unit": name, **where, **{k: candidate[k] for k in ("value", "percentile_band", "ratio_to_max")}}
+    chosen = sorted(best.values(), key=lambda item: (-item["ratio_to_max"], item["unit"]))[: arguments.n]
+    rows = [["UNIT", "TOKEN", "VALUE", "OF ITS MAXIMUM", "ABOVE ITS"]]
+    rows += [
+        [
+            str(item["unit"]),
+            vocab.label(item["token"]),
+            number(item["value"]),
+            f"{item['ratio_to_max']:.0%}",
+            str(item["percentile_band"]),
+        ]
+        for item in chosen
+    ]
+    document = {
+        "model": slug,
+        "run": answer["run"],
+        "tokens": [{"token": token, "text": piece} for token, piece in zip(tokens, pieces, strict=True)],
+        "units": chosen,
+        "sites": answer["sites"],
+        "fires": answer["fires"],
+    }
+    emit(arguments, document, table(rows, (2, 3)))
+    return 0
+
+
+def unit_document(view: UnitView, vocab: Vocab) -> dict[str, Any]:
+    """A unit as JSON shows it. `rank` counts within the band, `context` within the slice; a BOS has no activation (null)."""
+    low, high = view.stats["min"], view.stats["max"]
+    effects = view.effects
+    return {
+        "unit": str(view.name),
+        "stats": {**view.stats},
+        "density": view.density,
+        "quantiles": view.quantiles,
+        "histogram": {
+            # The outermost bins are open; the unit's own extremes close them.
+            "lows": [max(value, low) for value in view.histogram.lows.tolist()],
+            "highs": [min(value, high) for value in view.histogram.highs.tolist()],
+            "counts": view.histogram.counts.tolist(),
+        },
+        "top_tokens": [vars(token) for token in view.top_tokens],
+        "records": [_record_document(record, vocab) for records in view.bands.values() for record in records],
+        "effects": None
+        if effects is None
+        else {
+            "raised": [vars(effect) for effect in effects.raised],
+            "lowered": [vars(effect) for effect in effects.lowered],
+            "similar": [{"unit": str(similar.name), "cosine": similar.cosine} for similar in effects.similar],
+        },
+        "provenance": view.provenance,
+    }
+
+
+def _record_document(record: Record, vocab: Vocab) -> dict[str, Any]:
+    ids: list[int] = record.tokens.tolist()
+    activations: list[float | None] = record.activations.tolist()
+    activations[: record.first] = [None] * record.first
+    return {
+        "band": record.band,
+        "rank": record.rank,
+        "context": record.context,
+        "document": record.document,
+        "source": record.source,
+        "start": record.start,
+        "token_ids": ids,
+        "tokens": vocab.pieces(ids),
+        "activations": activations,
+        "value": record.value,
+        "position": record.position,
+        "quantile": record.quantile,
+    }
+
+
+def _unit_lines(view: UnitView, vocab: Vocab) -> list[str]:
+    index, stats = view.index, view.stats
+    coverage = f"{index.contexts_done:,} of {index.contexts_total:,} contexts, {index.tokens_done:,} tokens"
+    lines = [str(view.name), f"run {index.run}, {index.state}, {coverage}", ""]
+    names = ("mean", "variance", "skewness", "kurtosis", "min", "max")
+    tokens, nonzero = int(stats["tokens"]), int(stats["nonzero"])
+    share = f"{nonzero / tokens:.2%}" if tokens else "–"
+    lines += table(
+        [["tokens", "nonzero", "density", *names], [f"{tokens:,}", share, f"{view.density:.2%}", *(number(stats[n]) for n in names)]],
+        range(9),
+    )
+    lines += ["", "top tokens"]
+    lines += table(
+        [[vocab.label(token.token), number(token.mean), f"{token.count:,} of {token.total:,}"] for token in view.top_tokens[:SHOWN_TOKENS]],
+        (1, 2),
+    )
+    for band, title in (("top", "top records"), ("bottom", "bottom records")):
+        records = view.bands.get(band, [])[:SHOWN_RECORDS]
+        if records:
+            lines += ["", title]
+            lines += table([[number(record.value), _around_peak(record, vocab), record.source] for record in records], (0,))
+    if view.effects is not None:
+        raised = ", ".join(
+            vocab.label(effect.token) if effect.token < vocab.size else effect.text for effect in view.effects.raised[:SHOWN_TOKENS]
+        )
+        lines += ["", f"raises  {raised}"]
+    return lines
+
+
+def _around_peak(record: Record, vocab: Vocab) -> str:
+    """A few tokens around the peak, which stands in [brackets]."""
+    ids: list[int] = record.tokens.tolist()
+    at = record.position
+    left, right = vocab.decode(ids[max(0, at - AROUND) : at]), vocab.decode(ids[at + 1 : at + 1 + AROUND])
+    return f"{printable(left)}[{printable(vocab.pieces(ids[at : at + 1])[0])}]{printable(right)}"

@@ -1,0 +1,155 @@
+"""Commands about work: `index`, `runs`, `cancel`, `resume`."""
+
+import argparse
+import time
+from pathlib import Path
+from typing import Any, cast
+
+from core.commands.follow import as_document, describe, follow
+from core.commands.output import duration, emit, note, number, table
+from core.errors import AtlasError
+from core.runs import lanes
+from core.runs.registry import Registry, Run
+from core.workspace import Workspace
+
+RECENT = 20
+CANCEL_SECONDS = 15.0
+
+
+def index(arguments: argparse.Namespace, workspace: Workspace) -> int:
+    """Queue an index with the parameters that the dashboard would give it, and follow it unless detached."""
+    from core.ui.index_order import IndexOrder
+
+    if arguments.workers is not None and not 1 <= arguments.workers <= 64:
+        raise AtlasError("The number of workers must be from 1 to 64.")
+    order = IndexOrder(
+        model=_absolute(arguments.model),
+        revision=arguments.revision or "",
+        source=_absolute(arguments.corpus),
+        split=arguments.split or "",
+        text_field=arguments.field or "",
+        contexts=arguments.contexts,
+        length=arguments.length,
+        stride=arguments.stride,
+        bos=arguments.bos,
+        sites=arguments.sites,
+        dtype=arguments.dtype,
+    ).checked(None)
+    extra = {name: getattr(arguments, name) for name in ("device", "architecture", "workers")}
+    # Left out when not given, so that the same work has the same parameters as when the dashboard asks for it.
+    params = order.params() | {name: value for name, value in extra.items() if value is not None}
+    registry = Registry(workspace)
+    known = registry.find_active("index", params)
+    run = registry.submit("index", params)
+    if known is not None:
+        note(f"{run.id} already does this work")
+    return _carry_out(arguments, workspace, run)
+
+
+def resume(arguments: argparse.Namespace, workspace: Workspace) -> int:
+    """Queue a failed, cancelled or damaged run again, and follow it unless detached."""
+    registry = Registry(workspace)
+    damaged = registry.get(arguments.run).state == "done" and _is_damaged(workspace, arguments.run)
+    return _carry_out(arguments, workspace, registry.resume(arguments.run, repair=damaged))
+
+
+def cancel(arguments: argparse.Namespace, workspace: Workspace) -> int:
+    """Ask a run to stop and wait a little until it has."""
+    registry = Registry(workspace)
+    run = registry.request_cancel(arguments.run)
+    end = time.monotonic() + CANCEL_SECONDS
+    while run.active and time.monotonic() < end:
+        time.sleep(0.1)
+        run = registry.get(run.id)
+    emit(arguments, as_document(run), [f"{run.id} {run.state if not run.active else 'was asked to stop and will at its next part'}"])
+    return 0
+
+
+def runs(arguments: argparse.Namespace, workspace: Workspace) -> int:
+    """List runs, the newest first."""
+    registry = Registry(workspace)
+    found = registry.list(limit=1_000_000 if arguments.all else RECENT)
+    rows = [["RUN", "STATE", "DONE", "OF", "LEFT", "ABOUT"]]
+    rows += [[run.id, run.state, number(run.done), number(run.total), duration(run.seconds_left), _about(run)] for run in found]
+    empty = "No runs yet: start one with `python -m core index`."
+    emit(arguments, {"runs": [as_document(run) for run in found]}, table(rows, (2, 3)) if found else [empty])
+    return 0
+
+
+def _carry_out(arguments: argparse.Namespace, workspace: Workspace, run: Run) -> int:
+    lanes.ensure_batch_worker(workspace)
+    if arguments.detach:
+        emit(arguments, as_document(run), [f"{run.id} is {run.state}: `python -m core runs` shows how it goes"])
+        return 0
+    done = follow(workspace, run.id)
+    _ingest(workspace)
+    from core.store.catalog import load_index
+
+    found = load_index(workspace, done.id)
+    spent = None if done.started is None or done.finished is None else done.finished - done.started
+    units = sum(found.units_at(site) for site in found.sites)
+    document: dict[str, Any] = {
+        **as_document(done),
+        "folder": str(found.folder),
+        "subject": found.slug,
+        "sites": [str(site) for site in found.sites],
+        "units": units,
+        "contexts": found.contexts_done,
+        "tokens": found.tokens_done,
+        "bytes": found.bytes,
+        "seconds": spent,
+    }
+    emit(
+        arguments,
+        document,
+        [
+            f"{done.id} done in {duration(spent)}: {units:,} units of {found.slug} over {found.tokens_done:,} tokens"
+            f" in {found.contexts_done:,} contexts",
+            f"show one: python -m core show {found.slug}/{found.sites[0]}/{found.basis}/0",
+        ],
+    )
+    return 0
+
+
+def _ingest(workspace: Workspace) -> None:
+    """Bring the cache up to date if nobody has it open; an open dashboard does so by itself."""
+    from core.store.cache import Cache
+
+    try:
+        cache = Cache.open(workspace)
+    except AtlasError:
+        return
+    try:
+        for sentence in [*cache.notices, *cache.ingest()]:
+            note(sentence)
+    finally:
+        cache.close()
+
+
+def _is_damaged(workspace: Workspace, run: str) -> bool:
+    """Whether the files of a done run are not what its manifest says."""
+    from core.store.catalog import load_index
+    from core.store.ingest import verify
+    from core.store.parts import DamagedPart
+
+    try:
+        verify(load_index(workspace, run), whole=True)
+    except (AtlasError, DamagedPart, FileNotFoundError):
+        return True
+    return False
+
+
+def _absolute(text: str) -> str:
+    """Paths are taken from where the command was typed; the worker runs elsewhere."""
+    path = Path(text).expanduser()
+    return str(path.absolute()) if text and (path.exists() or text.startswith(("~", "./", "../"))) else text
+
+
+def _about(run: Run) -> str:
+    if run.state == "running":
+        return describe(run).partition(": ")[2]
+    if run.error:
+        return run.error
+    corpus = run.params.get("corpus")
+    source = cast(dict[str, Any], corpus).get("source", "") if isinstance(corpus, dict) else ""
+    return " over ".join(part for part in (str(run.params.get("model", "")), str(source)) if part)
