@@ -37,7 +37,7 @@ UNITS = pa.schema(
 )
 RECORDS = pa.schema(
     {"unit": I32, "band": pa.string(), "contexts": pa.list_(I32), "values": pa.list_(F32), "positions": pa.list_(I16)}
-    | {"scales": pa.list_(F32), "activations": pa.binary(), "sampled": I32}
+    | {"scales": pa.list_(F32), "activations": pa.binary(), "sampled": I32, "shown": I32}
 )
 POSITION_ROWS = pa.schema(
     {"unit": I32, "kind": pa.string(), "contexts": pa.list_(I32), "positions": pa.list_(I16)}
@@ -312,15 +312,19 @@ def _records(values: npt.NDArray[np.float32], words: Text, signed: bool) -> pa.T
         chosen: dict[str, tuple[list[int], int]] = {"top": (_one_a_document(descending(by_key), words, BANDS["top"]), 0)}
         lowest = sorted(by_key, key=lambda rank: (low[rank], rank))
         chosen["bottom"] = (_one_a_document(lowest, words, BANDS["bottom"]) if signed else [], 0)
+        shown: dict[str, int] = {band: len(ranks) for band, (ranks, _) in chosen.items()}
         for band, (first, last) in LIMITS.items():
             sample = descending(by_key[: int(BANDS[band] / (last - first))])
             inside = [rank for i, rank in enumerate(sample) if first <= 1 - (i + 0.5) / len(sample) < last]
-            chosen[band] = (inside, len(sample))
+            if band == "q0":
+                inside.reverse()
+            outside = [rank for rank in sample if rank not in inside][:5]
+            chosen[band], shown[band] = (inside + outside, len(sample)), len(inside)
         chosen["random"] = (by_key[-BANDS["random"] :], 0)
         for band, (ranks, sampled) in chosen.items():
-            shown = np.nan_to_num(grid[ranks])
-            scales = np.abs(shown).max(axis=1, initial=0) / 32767
-            scaled = np.rint(shown / np.where(scales > 0, scales, 1)[:, None]).astype("<i2")
+            held = np.nan_to_num(grid[ranks])
+            scales = np.abs(held).max(axis=1, initial=0) / 32767
+            scaled = np.rint(held / np.where(scales > 0, scales, 1)[:, None]).astype("<i2")
             places = np.nanargmin(grid[ranks], axis=1) if band == "bottom" else np.nanargmax(grid[ranks], axis=1)
             rows.append(
                 {
@@ -332,6 +336,7 @@ def _records(values: npt.NDArray[np.float32], words: Text, signed: bool) -> pa.T
                     "scales": scales,
                     "activations": scaled.tobytes(),
                     "sampled": sampled,
+                    "shown": shown.get(band, len(ranks)),
                 }
             )
     return pa.Table.from_pylist(rows, schema=RECORDS)

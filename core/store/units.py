@@ -1,6 +1,6 @@
 """One unit, whole: its statistics, records, token positions and effects, read straight from the run's Parquet files."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -32,7 +32,7 @@ _UNIT_COLUMNS = [
     *("unit", *STATS, *QUANTILES, "bins", "counts", "peak_token", "peak_context", "peak_position", "snippet"),
     *("top_tokens", "top_token_means", "top_token_counts", "top_token_totals"),
 ]
-_RECORD_COLUMNS = ["unit", "band", "contexts", "values", "positions", "scales", "activations", "sampled"]
+_RECORD_COLUMNS = ["unit", "band", "contexts", "values", "positions", "scales", "activations", "sampled", "shown"]
 _POSITION_COLUMNS = ["unit", "kind", "contexts", "positions", "values", "weights"]
 _EFFECT_COLUMNS = ["unit", "raised", "raised_logits", "lowered", "lowered_logits", "similar", "similar_cosines"]
 
@@ -220,9 +220,9 @@ def _bands(index: IndexInfo, name: UnitName, text: SliceText) -> dict[str, list[
             raise DamagedPart(path, f"the band {band} of unit {name.index} does not fit its slice")
         scales = np.array(row["scales"], dtype=np.float32)
         activations = content.reshape(-1, length).astype(np.float32) * scales[:, None]
-        quantiles = band_quantiles(band, row["values"], contexts, row["sampled"])
+        quantiles = band_quantiles(band, row["shown"], row["sampled"])
         found: list[Record] = []
-        for i, rank in enumerate(contexts):
+        for i, rank in enumerate(contexts[: row["shown"]]):
             tokens = text.of(rank)
             document = int(text.document[rank])
             found.append(
@@ -246,23 +246,19 @@ def _bands(index: IndexInfo, name: UnitName, text: SliceText) -> dict[str, list[
     return bands
 
 
-def band_quantiles(band: str, values: Sequence[float], contexts: Sequence[int], sampled: int) -> list[float | None]:
-    """The quantile of each record of a sampled band, None for other bands.
+def band_quantiles(band: str, shown: int, sampled: int) -> list[float | None]:
+    """The quantile of each shown record of a sampled band, in the order written; None for other bands.
 
-    The i-th of `sampled` records from the top has the quantile 1 − (i + ½)/sampled. A band holds the sample's records without gaps: from
-    the first that is inside it, or in the lowest band up to the sample's last.
+    The i-th of `sampled` records from the top has the quantile 1 − (i + ½)/sampled, and those that a band shows follow each other from the
+    first one inside it. The lowest band counts from the bottom: (i + ½)/sampled.
     """
-    if band not in QUANTILE_BANDS or not values:
-        return [None] * len(values)
-    sampled = max(sampled, len(values))
-    order = sorted(range(len(values)), key=lambda i: (-values[i], contexts[i]))
-    places = np.arange(sampled)
-    inside = np.flatnonzero(1 - (places + 0.5) / sampled <= QUANTILE_BANDS[band][1])
-    start = min(int(inside[0]), sampled - len(values)) if len(inside) and band != "q0" else sampled - len(values)
-    found: list[float | None] = [None] * len(values)
-    for place, i in enumerate(order, start):
-        found[i] = 1 - (place + 0.5) / sampled
-    return found
+    if band not in QUANTILE_BANDS or not sampled:
+        return [None] * shown
+    if band == "q0":
+        return [(i + 0.5) / sampled for i in range(shown)]
+    high = QUANTILE_BANDS[band][1]
+    start = next((i for i in range(sampled) if 1 - (i + 0.5) / sampled <= high), 0)
+    return [1 - (i + 0.5) / sampled for i in range(start, start + shown)]
 
 
 def _effects(index: IndexInfo, name: UnitName, vocab: Vocab) -> Effects | None:

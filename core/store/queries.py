@@ -1,0 +1,164 @@
+"""Questions that Explore and Overview ask of the cache; answers are plain pandas frames.
+
+Every value a person typed is a bound parameter, and text is searched with `contains`, which knows no wildcards.
+"""
+
+from collections.abc import Collection
+from typing import Any
+
+import pandas as pd
+
+from core.errors import AtlasError
+from core.store.cache import Cache
+
+Span = tuple[float | None, float | None]
+"""A closed range; None leaves that side open."""
+
+SORTS = {
+    "kurtosis": "kurtosis",
+    "density": "density",
+    "max": "max",
+    "min": "min",
+    "mean": "mean",
+    "variance": "variance",
+    "skewness": "skewness",
+    "agreement": "agreement",
+    "layer": "layer",
+    "unit": "ordinal",
+}
+"""What `explore` may sort by, and the column behind it."""
+
+QUANTILES = (0.0, 0.05, 0.25, 0.5, 0.75, 0.95, 1.0)
+"""The quantiles that `layers` gives, in columns q0 … q100."""
+
+MEASURES = {
+    "density": "density",
+    "log10 density": "CASE WHEN density > 0 THEN log10(density) END",
+    "log10 kurtosis": "CASE WHEN kurtosis > 0 THEN log10(kurtosis) END",
+    "max": "max",
+}
+"""What `layers` summarises."""
+
+ROW = """
+    i.subject || '/' || u.kind || '.' || u.layer || '/' || i.basis || '/' || u.unit AS name,
+    u.kind, u.layer, u.unit, u.peak_token, v.label AS peak, v.text AS peak_text, u.snippet, u.density, u.kurtosis, u.max, u.min, u.mean,
+    u.variance, u.skewness, u.tokens, u.nonzero, u.agreement, u.strong_records
+"""
+"""The columns of one unit in a list, from `units u`, `indexes i` and `vocab v`."""
+
+FROM = """
+    FROM units u JOIN indexes i ON i.run = u.run LEFT JOIN vocab v ON v.subject = i.subject AND v.token = u.peak_token
+"""
+
+
+def explore(
+    cache: Cache,
+    run: str,
+    *,
+    kinds: Collection[str] | None = None,
+    layers: Collection[int] | None = None,
+    density: Span = (None, None),
+    kurtosis: Span = (None, None),
+    maximum: Span = (None, None),
+    token: str | None = None,
+    text: str | None = None,
+    sort: str = "kurtosis",
+    descending: bool = True,
+    limit: int = 50,
+    offset: int = 0,
+) -> tuple[pd.DataFrame, int]:
+    """A page of a run's units and how many there are in all.
+
+    kinds, layers: which sites, None for all. density, kurtosis, maximum: closed ranges; a unit whose value is undefined is in no range.
+    token: one of the unit's top tokens, ignoring case and spaces around it. text: anywhere in the contexts of its top records or in one of
+    its top tokens, ignoring case; nothing is a wildcard. sort: a key of SORTS; undefined values come last, ties by layer, kind and unit.
+    Columns: name kind layer unit peak_token peak (label) peak_text snippet density kurtosis max min mean variance skewness tokens nonzero
+    agreement strong_records (so many top records reach half the maximum; `agreement` of them peak on one token).
+    Raises AtlasError for an unknown sort.
+    """
+    if sort not in SORTS:
+        raise AtlasError(f"Units cannot be sorted by “{sort[:40]}”: choose one of {', '.join(SORTS)}.")
+    where, values = _filters(run, kinds, layers, {"density": density, "kurtosis": kurtosis, "max": maximum}, token, text)
+    order = f"{SORTS[sort]} {'DESC' if descending else 'ASC'} NULLS LAST, ordinal"
+    with cache.cursor() as cursor:
+        found: Any = cursor.execute(f"SELECT count(*) FROM units WHERE {where}", values).fetchone()
+        chosen = cursor.execute(
+            f"SELECT ordinal FROM units WHERE {where} ORDER BY {order} LIMIT ? OFFSET ?", [*values, max(0, limit), max(0, offset)]
+        ).fetchall()
+    return rows_of(cache, run, [ordinal for (ordinal,) in chosen]), int(found[0])
+
+
+def rows_of(cache: Cache, run: str, ordinals: Collection[int]) -> pd.DataFrame:
+    """The columns of `explore` for some units of a run, in the order given."""
+    with cache.cursor() as cursor:
+        return cursor.execute(
+            f"SELECT {ROW} {FROM} WHERE u.run = $run AND u.ordinal IN (SELECT unnest($ordinals::INTEGER[])) "
+            "ORDER BY list_position($ordinals::INTEGER[], u.ordinal)",
+            {"run": run, "ordinals": list(ordinals)},
+        ).df()
+
+
+def layers(cache: Cache, run: str) -> pd.DataFrame:
+    """How units are spread within each site: one row a site and measure.
+
+    Columns: kind layer measure (a key of MEASURES) units (with a defined value) dead (units that are never active) q0 q5 q25 q50 q75 q95
+    q100.
+    """
+    levels = ", ".join(str(q) for q in QUANTILES)
+    names = ", ".join(f"spread[{i + 1}] AS q{round(100 * q)}" for i, q in enumerate(QUANTILES))
+    parts = " UNION ALL ".join(
+        f"SELECT kind, layer, {place} AS place, '{measure}' AS measure, count({column}) AS units, count(*) FILTER (density = 0) AS dead, "
+        f"quantile_cont({column}::DOUBLE, [{levels}]) AS spread FROM units WHERE run = $run GROUP BY kind, layer"
+        for place, (measure, column) in enumerate(MEASURES.items())
+    )
+    with cache.cursor() as cursor:
+        return cursor.execute(
+            f"SELECT kind, layer, measure, units, dead, {names} FROM ({parts}) ORDER BY layer, kind, place", {"run": run}
+        ).df()
+
+
+def coverage(cache: Cache) -> pd.DataFrame:
+    """What the cache holds: one row a run, the one over most tokens first.
+
+    Columns: run subject slice basis state generation contexts_done contexts_total tokens_done n_layers sites units bytes.
+    """
+    with cache.cursor() as cursor:
+        return cursor.execute("SELECT * EXCLUDE (fingerprint) FROM indexes ORDER BY tokens_done DESC, run").df()
+
+
+def _filters(
+    run: str,
+    kinds: Collection[str] | None,
+    layers: Collection[int] | None,
+    ranges: dict[str, Span],
+    token: str | None,
+    text: str | None,
+) -> tuple[str, list[Any]]:
+    """The WHERE clause over `units` and its parameters."""
+    where, values = ["run = ?"], list[Any]([run])
+    if kinds is not None:
+        where.append("list_contains(?::VARCHAR[], kind)")
+        values.append(list(kinds))
+    if layers is not None:
+        where.append("list_contains(?::SMALLINT[], layer)")
+        values.append([layer for layer in layers if 0 <= layer < 2**15])
+    for column, (low, high) in ranges.items():
+        for bound, sign in ((low, ">="), (high, "<=")):
+            if bound is not None:
+                where.append(f"{column} {sign} ?::DOUBLE")
+                values.append(float(bound))
+    subject = "(SELECT subject FROM indexes WHERE run = ?)"
+    in_tokens = "SELECT ordinal FROM top_tokens WHERE run = ? AND token IN (SELECT token FROM vocab WHERE subject = {} AND {})"
+    if token:
+        trimmed = token.strip()  # a token that is only white space is meant as it is
+        match = "lower(trim(text, ' \n\t\r')) = lower(?)" if trimmed else "text = ?"
+        where.append(f"ordinal IN ({in_tokens.format(subject, match)})")
+        values += [run, run, trimmed or token]
+    if text:
+        contexts = (
+            "SELECT context FROM contexts WHERE slice = (SELECT slice FROM indexes WHERE run = ?) AND contains(lower(text), lower(?))"
+        )
+        in_records = f"SELECT ordinal FROM top_records WHERE run = ? AND context IN ({contexts})"
+        where.append(f"ordinal IN ({in_records} UNION ALL {in_tokens.format(subject, 'contains(lower(text), lower(?))')})")
+        values += [run, run, text, run, run, text]
+    return " AND ".join(where), values
