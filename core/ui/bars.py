@@ -1,0 +1,68 @@
+"""Small tables in the margin of a page: a name, a bar and a number a line; drawn in the browser, each with a CSV to save."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal, cast
+
+import streamlit as st
+
+_HERE = Path(__file__).parent
+
+
+@dataclass(frozen=True)
+class Line:
+    """`share` is the bar's length in [0, 1]; hue: p amber (activation, raised), n blue (negative, lowered), m neutral.
+
+    `unit` is what a click on the name reports and `address` where it leads in a new tab.
+    """
+
+    name: str
+    value: str
+    share: float
+    hue: Literal["p", "n", "m"] = "p"
+    count: str = ""
+    hover: str = ""
+    unit: str = ""
+    address: str = ""
+
+
+@dataclass(frozen=True)
+class Table:
+    """One heading with lines in one or two columns, or facts (name, value). csv: rows of cells, the first is the header."""
+
+    title: str
+    note: str = ""
+    help: str = ""
+    columns: Sequence[Sequence[Line]] = ()
+    facts: Sequence[tuple[str, str]] = ()
+    empty: str = ""
+    csv: Sequence[Sequence[str | int | float | None]] = field(default_factory=tuple)
+    file: str = "table.csv"
+
+
+def pack_tables(tables: Sequence[Table]) -> bytes:
+    """The component's data."""
+    body = {"tables": [asdict(table) for table in tables]}
+    return json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode()
+
+
+def bar_tables(packed: bytes, *, key: str) -> str | None:
+    """Show packed tables; returns the `unit` of the line whose link was just clicked."""
+    result = _component()(key=key, data=packed, on_open_change=_nothing)
+    return cast(str | None, result.get("open"))
+
+
+def _nothing() -> None:
+    """A click needs no callback; its name makes the component return it."""
+
+
+@st.cache_resource(show_spinner=False)
+def _component() -> Any:
+    return st.components.v2.component(
+        "neuron_atlas_bars",
+        html='<div class="bt">\n</div>',
+        css=(_HERE / "bars.css").read_text("utf8"),
+        js=(_HERE / "bars.js").read_text("utf8"),
+    )

@@ -1,0 +1,111 @@
+"""The activation histogram as a Plotly figure, and what every Plotly figure of the unit page shares."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import plotly.graph_objects as go
+
+from core.ui import theme
+
+BARS = 90
+"""About how many bars span the range between the minimum and the maximum."""
+
+CONFIG: dict[str, Any] = {
+    "displaylogo": False,
+    "scrollZoom": False,
+    "doubleClick": False,
+    "modeBarButtons": [["toImage"]],
+    "toImageButtonOptions": {"format": "svg", "scale": 2},
+}
+"""Only one button in the corner: save as SVG. Plotly draws it in the browser, nothing is fetched."""
+
+
+@dataclass(frozen=True)
+class Bars:
+    """A histogram to draw. left, right, counts: shape (bars,), in the order of values; no bar crosses zero. zeros: exact zeros."""
+
+    left: npt.NDArray[np.float64]
+    right: npt.NDArray[np.float64]
+    counts: npt.NDArray[np.int64]
+    zeros: int
+
+    @property
+    def total(self) -> int:
+        return int(self.counts.sum()) + self.zeros
+
+    @property
+    def density(self) -> npt.NDArray[np.float64]:
+        """Tokens per 1 of activation: bars have different widths, so their height must not be their count."""
+        return self.counts / (self.right - self.left)
+
+
+def bars(lows: npt.ArrayLike, highs: npt.ArrayLike, counts: npt.ArrayLike, low: float, high: float) -> Bars:
+    """Draw the occupied bins (in the order of values, a bin of no width at zero) between the exact minimum and maximum.
+
+    Neighbouring bins are joined while they are narrower than a `BARS`-th of the range: near zero the stored bins are far narrower than a
+    pixel. Where the stored bins are wider than that, they stay as they are. Every token is in exactly one bar or in `zeros`.
+    """
+    left, right = np.asarray(lows, dtype=np.float64), np.asarray(highs, dtype=np.float64)
+    number = np.asarray(counts, dtype=np.int64)
+    zero = (left == 0) & (right == 0)
+    width = (max(high, 0.0) - min(low, 0.0)) / BARS
+    joined: list[list[float]] = []
+    edges = zip(np.clip(left, low, high)[~zero].tolist(), np.clip(right, low, high)[~zero].tolist(), number[~zero].tolist(), strict=True)
+    for begin, end, held in edges:
+        last = joined[-1] if joined else None
+        if last is not None and end - last[0] <= width and (last[0] < 0) == (begin < 0):
+            last[1], last[2] = end, last[2] + held
+        else:
+            joined.append([begin, end, held])
+    for bar in joined:
+        if bar[0] == bar[1]:  # all its values are one number, the minimum or the maximum itself
+            bar[0], bar[1] = bar[0] - width / 4, bar[1] + width / 4
+    table = np.array(joined, dtype=np.float64).reshape(-1, 3)
+    return Bars(table[:, 0], table[:, 1], table[:, 2].astype(np.int64), int(number[zero].sum()))
+
+
+def histogram(shown: Bars, dark: bool) -> go.Figure:
+    """The figure: activation along, tokens per 1 of activation up (log), amber right of zero and blue left of it."""
+    colours = theme.DARK if dark else theme.LIGHT
+    middle = (shown.left + shown.right) / 2
+    share = shown.counts / max(1, shown.total)
+    hover = [
+        f"{_short(a)} to {_short(b)}<br><b>{n:,}</b> tokens · {100 * part:.3g} %"
+        for a, b, n, part in zip(shown.left, shown.right, shown.counts.tolist(), share, strict=True)
+    ]
+    density = shown.density
+    floor, top = np.log10(density.min()) - 0.25, np.log10(density.max()) + 0.1
+    bar = go.Bar(
+        x=middle,
+        y=density,
+        width=shown.right - shown.left,
+        marker={"color": np.where(middle < 0, colours.negative, colours.activation).tolist(), "line": {"width": 0}},
+        hovertext=hover,
+        hoverinfo="text",
+    )
+    layout = theme.figure_layout(
+        168,
+        margin={"l": 46, "r": 4, "t": 6, "b": 34},
+        bargap=0,
+        xaxis={"title": _axis_title("activation", colours), "zeroline": True, "showgrid": False, "nticks": 9},
+        yaxis={
+            "title": _axis_title("density of tokens", colours),
+            "type": "log",
+            "range": [floor, max(top, floor + 0.5)],
+            "dtick": max(1, round((top - floor) / 3)),
+            "exponentformat": "power",
+            "zeroline": False,
+        },
+        modebar={"bgcolor": "rgba(0,0,0,0)", "color": colours.muted, "activecolor": colours.text},
+    )
+    return go.Figure(data=[bar], layout=layout)
+
+
+def _axis_title(text: str, colours: theme.Palette) -> dict[str, Any]:
+    return {"text": text, "standoff": 4, "font": {"color": colours.muted, "size": 11}}
+
+
+def _short(value: float) -> str:
+    return f"{value:.3g}".replace("-", "−")

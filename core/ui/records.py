@@ -1,0 +1,82 @@
+"""A unit's records as bands of the token view: what is shown under which heading, and how it is said."""
+
+import numpy as np
+import streamlit as st
+
+from core.store.texts import load_vocab
+from core.store.units import Record, UnitView
+from core.ui import nav, state
+from core.ui.tokens import CHOICES, Band, Heading, Picked, Row, View, pack, token_view
+from core.workspace import Workspace
+
+CSV = ("context", "document", "source", "start")
+
+SAMPLED = {"q3": "99–99.9 %", "q2": "90–99 %", "q1": "50–90 %", "q0": "0–50 %"}
+
+
+def shown_bands(view: UnitView) -> list[tuple[str, list[Record]]]:
+    """The unit's bands in the order of the page."""
+    order = ("top", *SAMPLED, "random", *(("bottom",) if view.index.signed.get(str(view.name.site), True) else ()))
+    return [(band, view.bands.get(band, [])) for band in order]
+
+
+def record_list(view: UnitView) -> list[Record]:
+    """All records in the order of the rows on the page."""
+    return [record for _, records in shown_bands(view) for record in records]
+
+
+def pack_records(workspace: Workspace, view: UnitView) -> bytes:
+    """The unit's records as data of the token view."""
+    bands = [_band(name, records) for name, records in shown_bands(view)]
+    short = f"{view.name.site}-{view.name.basis}-{view.name.index}"
+    return pack(
+        bands,
+        load_vocab(workspace, view.name.subject),
+        key=f"{view.index.run}:{view.index.generation}:{view.name}",
+        low=view.stats["min"],
+        high=view.stats["max"],
+        heading=Heading(
+            title="What it responds to",
+            try_address=nav.address("try_text", {"unit": str(view.name)}) + "&text=",
+            csv=CSV,
+            file=f"{short}-records.csv",
+        ),
+    )
+
+
+def records_view(packed: bytes) -> Picked | None:
+    """The records, as a fragment's content: the switches are read from the address and written back to it."""
+    view, _ = View.read(st.query_params.to_dict())
+    return token_view(packed, view, key="unit-records", on_view=write_view)
+
+
+def write_view(view: View) -> None:
+    """Put the switches into the address; the usual ones are left out."""
+    asked = view.query()
+    state.write(**{name: asked.get(name) for name in CHOICES})
+
+
+def row_of(record: Record) -> Row:
+    """A record as a row. What lies before `record.first` (a BOS that was put there) is shown as not computed."""
+    activations = np.array(record.activations, dtype=np.float32)
+    activations[: record.first] = np.nan
+    where = f"{record.document} · context {record.context:,} · from token {record.start:,}"
+    if record.source and not record.document.startswith(record.source):
+        where = f"{record.source} · {where}"
+    if record.quantile is not None:
+        where += f" · quantile {record.quantile:.4g}"
+    cells = (record.context, record.document, record.source, record.start)
+    return Row(record.tokens, activations, record.position, record.value, where, cells)
+
+
+def _band(name: str, records: list[Record]) -> Band:
+    rows = [row_of(record) for record in records]
+    if name in SAMPLED:
+        note = f"of all texts by their maximum · {len(rows)} sampled"
+        return Band(SAMPLED[name], note, rows, "No text of the sample falls into this band.", first=5, spread=True)
+    if name == "random":
+        return Band("Random", f"{len(rows)} drawn uniformly", rows, "No text was drawn.", first=5)
+    if name == "bottom":
+        note = f"{len(rows)} kept, one per document · by the lowest activation"
+        return Band("Most negative", note, rows, "No text.", first=8)
+    return Band("Top", f"{len(rows)} kept, one per document", rows, "No text.", first=20)

@@ -1,0 +1,369 @@
+/* The token view: rows of text, each token's background its activation. Built with textContent only, so that no token is ever markup.
+   One instance shows all bands of a unit. Switches act here at once; Python is only told, so that the address can follow. */
+
+const SHOWN = { 5: [5, 5], 16: [22, 10] };
+const SWITCHES = [
+  ["window", "How much of each text is shown", [
+    ["5", "±5", "five tokens on each side, peaks in one column"],
+    ["16", "±16", "33 tokens: 22 before the peak and 10 after, since a unit sees only what stands to the left"],
+    ["all", "whole", "the whole context, with its line breaks"],
+  ]],
+  ["scale", "What the strongest colour stands for", [
+    ["unit", "unit", "the same colour scale for every text: the unit's strongest activation"],
+    ["text", "this text", "each text on its own scale: its own strongest activation"],
+  ]],
+  ["curve", "How activation becomes colour", [
+    ["linear", "linear", "colour in proportion to activation"],
+    ["log", "log", "log10(1 + 9 × share of the scale): weak activations become visible"],
+  ]],
+];
+const instances = new WeakMap();
+const decoder = new TextDecoder();
+const encoder = new TextEncoder();
+
+export default function ({ data, parentElement, setStateValue, setTriggerValue }) {
+  let view = instances.get(parentElement);
+  if (!view) {
+    view = new TokenView(parentElement.querySelector(".tv"));
+    instances.set(parentElement, view);
+  }
+  view.tell = (name, value) => setStateValue(name, value);
+  view.fire = (name, value) => setTriggerValue(name, value);
+  view.receive(JSON.parse(decoder.decode(data)));
+  return () => instances.delete(parentElement);
+}
+
+function element(tag, className, text) {
+  const made = document.createElement(tag);
+  if (className) made.className = className;
+  if (text !== undefined) made.textContent = text;
+  return made;
+}
+
+function bytes(base64) {
+  return Uint8Array.from(atob(base64), (c) => c.charCodeAt(0));
+}
+
+function hex(text) {
+  return Uint8Array.from(text.match(/../g) ?? [], (pair) => parseInt(pair, 16));
+}
+
+/* A cell that a spreadsheet would take for a formula is kept as text. */
+function cell(value) {
+  const text = String(value);
+  const safe = typeof value === "string" && /^[=+\-@\t\r]/.test(text) ? `'${text}` : text;
+  return /[",\n\r]/.test(safe) ? `"${safe.replaceAll('"', '""')}"` : safe;
+}
+
+class TokenView {
+  constructor(root) {
+    this.root = root;
+    this.bar = root.querySelector(".bar");
+    this.list = root.querySelector(".list");
+    this.tip = root.querySelector(".tip");
+    this.sent = [];
+    this.list.onmouseover = (event) => this.hover(event.target);
+    this.list.onmouseleave = () => this.hide();
+    this.list.addEventListener("focusout", () => this.hide());
+    this.list.addEventListener("focusin", (event) => this.hover(event.target));
+    this.list.onclick = (event) => this.click(event);
+    this.list.onkeydown = (event) => this.key(event);
+  }
+
+  receive({ view, body }) {
+    const asked = JSON.stringify(view);
+    const echo = this.sent.includes(asked);
+    if (!this.view || (asked !== this.asked && !echo)) this.view = view;
+    if (asked !== this.asked && echo) this.sent = this.sent.slice(this.sent.indexOf(asked) + 1);
+    this.asked = asked;
+    const state = body.key + JSON.stringify(this.view);
+    if (state === this.drawn) return;
+    if (body.key !== this.body?.key) this.decode(body);
+    this.draw();
+  }
+
+  decode(body) {
+    this.body = body;
+    this.open = new Set();
+    const index = new Uint32Array(bytes(body.index).buffer);
+    const quantised = new Int16Array(bytes(body.activations).buffer);
+    let at = 0;
+    this.rows = body.rows.map((row) => {
+      const end = at + row.n;
+      const made = { ...row, index: index.subarray(at, end), values: quantised.subarray(at, end) };
+      at = end;
+      return made;
+    });
+  }
+
+  /* The activation of a token, or null where it was not computed. */
+  value(row, i) {
+    return row.values[i] === -32768 ? null : row.values[i] * row.scale;
+  }
+
+  share(value, limit) {
+    if (!limit) return 0;
+    const share = Math.min(1, Math.abs(value) / limit);
+    return this.view.curve === "log" ? Math.log10(1 + 9 * share) : share;
+  }
+
+  number(value) {
+    return value.toFixed(this.body.digits).replace("-", "−");
+  }
+
+  text(piece) {
+    const broken = this.view.window === "all" ? "↵\n" : "↵";
+    return this.body.pieces[piece].replaceAll("\n", broken).replaceAll("\t", "⇥").replaceAll("\r", "␍");
+  }
+
+  draw() {
+    this.drawn = this.body.key + JSON.stringify(this.view);
+    this.root.dataset.window = this.view.window;
+    this.hide();
+    this.drawBar();
+    const all = document.createDocumentFragment();
+    let at = 0;
+    this.body.bands.forEach((band, which) => {
+      const head = element("div", "band");
+      head.append(element("h3", "", band.title), element("span", "", band.note));
+      all.append(head);
+      if (!band.n) all.append(element("p", "none", band.empty));
+      const hidden = band.n - band.initial.length;
+      if (hidden && !this.open.has(which)) {
+        for (const i of band.initial) all.append(this.drawRow(at + i));
+        head.append(this.drawMore(which, band.n));
+      } else for (let i = 0; i < band.n; i++) all.append(this.drawRow(at + i));
+      at += band.n;
+    });
+    this.list.replaceChildren(all);
+  }
+
+  drawMore(which, count) {
+    const more = element("button", "more", `show all ${count}`);
+    more.type = "button";
+    more.onclick = () => {
+      this.open.add(which);
+      this.draw();
+    };
+    return more;
+  }
+
+  drawBar() {
+    const { low, high, title } = this.body;
+    const own = this.view.scale === "text";
+    const head = element("div", "head");
+    head.append(element("h2", "", title), this.drawLegend(low, high, own), this.drawSave());
+    this.bar.replaceChildren(head);
+    for (const [name, label, choices] of SWITCHES) {
+      const group = element("div", "switch");
+      group.setAttribute("role", "group");
+      group.setAttribute("aria-label", label);
+      for (const [value, shown, help] of choices) {
+        const button = element("button", "", shown);
+        button.type = "button";
+        button.title = help;
+        button.dataset.choice = `${name}-${value}`;
+        button.setAttribute("aria-pressed", String(this.view[name] === value));
+        button.onclick = () => this.choose(name, value);
+        group.append(button);
+      }
+      this.bar.append(group);
+    }
+    this.bar.append(element("span", "note", `colour = activation, on ${own ? "each text's own" : "this unit's"} scale`));
+  }
+
+  drawLegend(low, high, own) {
+    const legend = element("div", "legend");
+    const stops = [];
+    const limit = Math.max(Math.abs(low), Math.abs(high));
+    for (let i = low < 0 ? -8 : 0; i <= 8; i++) {
+      const share = 100 * this.share((i / 8) * limit, limit);
+      stops.push(`color-mix(in srgb, var(${i < 0 ? "--na-negative-mark" : "--na-mark"}) ${share.toFixed(1)}%, transparent)`);
+    }
+    const ramp = element("span", "ramp");
+    ramp.style.background = `linear-gradient(to right, ${stops.join(",")})`;
+    const ends = own ? ["− text's largest", "text's largest"] : [this.number(-limit), this.number(limit)];
+    legend.append(element("span", "", low < 0 ? ends[0] : "0"), ramp, element("span", "", ends[1]));
+    legend.append(element("span", "x", "\u2003"), element("span", "", "not computed"));
+    return legend;
+  }
+
+  drawSave() {
+    const save = element("button", "csv", "csv");
+    save.type = "button";
+    save.title = "Save all records as CSV";
+    save.onclick = () => {
+      const lines = [["band", ...this.body.csv, "position", "token", "value", "text"]];
+      let at = 0;
+      for (const band of this.body.bands)
+        for (const end = at + band.n; at < end; at++) {
+          const row = this.rows[at];
+          lines.push([band.title, ...row.cells, row.peak, this.body.ids[row.index[row.peak]], row.value, this.source(row)]);
+        }
+      const link = element("a");
+      link.href = URL.createObjectURL(new Blob(["\ufeff", lines.map((line) => line.map(cell).join(",")).join("\r\n"), "\r\n"], { type: "text/csv" }));
+      link.download = this.body.file;
+      link.click();
+      setTimeout(() => URL.revokeObjectURL(link.href), 10000);
+    };
+    return save;
+  }
+
+  drawRow(at) {
+    const row = this.rows[at];
+    const line = element("div", "row");
+    line.dataset.row = at;
+    const limit = this.view.scale === "text" ? Math.max(...Array.from(row.values, (v) => (v === -32768 ? 0 : Math.abs(v)))) * row.scale : this.body.limit;
+    const peak = this.value(row, row.peak) ?? 0;
+    const chip = element("span", "chip", this.text(row.index[row.peak]).trim() || "␣");
+    chip.style.setProperty("--mark", peak < 0 ? "var(--na-negative-mark)" : "var(--na-mark)");
+    chip.style.setProperty("--a", peak === 0 ? "0%" : `${(100 * (0.12 + 0.5 * this.share(peak, limit))).toFixed(1)}%`);
+    const lead = element("span", "lead");
+    lead.append(chip);
+    line.append(lead, element("span", "value", this.number(row.value)), this.drawText(row, limit), this.drawActions(row));
+    return line;
+  }
+
+  drawText(row, limit) {
+    const [before, after] = SHOWN[this.view.window] ?? [row.n, row.n];
+    const first = Math.max(0, row.peak - before);
+    const last = Math.min(row.n - 1, row.peak + after);
+    const aligned = this.view.window === "5";
+    const text = element("div", "text");
+    const left = aligned ? element("span", "left") : text;
+    const right = aligned ? element("span", "right") : text;
+    const inner = aligned ? element("span") : text;
+    if (aligned) {
+      left.append(inner);
+      text.append(left, right);
+    }
+    if (first > 0) inner.append(element("span", "cut", "⋯"));
+    for (let i = first; i <= last; i++) (i < row.peak ? inner : right).append(this.drawToken(row, i, limit));
+    if (last < row.n - 1) right.append(element("span", "cut", "⋯"));
+    if (this.view.window === "all") text.append(element("span", "where", row.where));
+    return text;
+  }
+
+  drawToken(row, i, limit) {
+    const token = element("span", i === row.peak ? "t peak" : "t", this.text(row.index[i]));
+    const value = this.value(row, i);
+    token.dataset.i = i;
+    token.tabIndex = i === row.peak ? 0 : -1;
+    if (value === null) token.classList.add("x");
+    else if (value !== 0) {
+      token.classList.add(value > 0 ? "p" : "n");
+      token.style.setProperty("--a", `${(100 * this.share(value, limit)).toFixed(1)}%`);
+    }
+    return token;
+  }
+
+  drawActions(row) {
+    const actions = element("div", "acts");
+    const copy = element("button", "", "copy");
+    copy.type = "button";
+    copy.title = "Copy this text";
+    copy.onclick = async () => {
+      await this.copy(this.source(row));
+      copy.textContent = "copied";
+      setTimeout(() => (copy.textContent = "copy"), 1500);
+    };
+    const where = element("span", "", row.where);
+    where.title = row.where;
+    actions.append(where, copy);
+    if (this.body.try_address) {
+      const link = element("a", "", "try");
+      link.title = "Open this text on the page Try text";
+      link.href = this.body.try_address + encodeURIComponent(this.source(row));
+      link.target = "_self";
+      actions.append(link);
+    }
+    return actions;
+  }
+
+  /* The row's exact text, from the bytes of its tokens. Special tokens stand for no text. */
+  source(row) {
+    const parts = Array.from(row.index, (piece) => {
+      const raw = this.body.raw[piece];
+      return raw === undefined ? encoder.encode(this.body.pieces[piece]) : hex(raw);
+    });
+    const all = new Uint8Array(parts.reduce((sum, part) => sum + part.length, 0));
+    let at = 0;
+    for (const part of parts) {
+      all.set(part, at);
+      at += part.length;
+    }
+    return decoder.decode(all);
+  }
+
+  async copy(text) {
+    if (navigator.clipboard) return navigator.clipboard.writeText(text);
+    const area = element("textarea");
+    area.value = text;
+    document.body.append(area);
+    area.select();
+    document.execCommand("copy");
+    area.remove();
+  }
+
+  choose(name, value) {
+    if (this.view[name] === value) return;
+    this.view = { ...this.view, [name]: value };
+    this.draw();
+    this.sent.push(JSON.stringify(this.view));
+    this.bar.querySelector(`[data-choice="${name}-${value}"]`).focus();
+    this.tell("view", this.view);
+  }
+
+  place(target) {
+    const token = target.closest?.(".t");
+    if (!token) return null;
+    const at = Number(token.closest(".row").dataset.row);
+    return { token, at, i: Number(token.dataset.i), row: this.rows[at] };
+  }
+
+  hover(target) {
+    const place = this.place(target);
+    if (!place) return this.hide();
+    const { token, row, i } = place;
+    const value = this.value(row, i);
+    const shown = this.body.pieces[row.index[i]].replaceAll("\n", "↵").replaceAll("\t", "⇥").replaceAll("\r", "␍").replaceAll(" ", "␣");
+    const facts = element("div");
+    facts.append(element("b", "", value === null ? "not computed" : this.number(value)));
+    facts.append(` · token ${this.body.ids[row.index[i]]} · position ${i}`);
+    this.tip.replaceChildren(element("code", "", shown), facts);
+    this.tip.hidden = false;
+    const box = token.getClientRects()[0] ?? token.getBoundingClientRect();
+    const frame = this.root.getBoundingClientRect();
+    const left = Math.min(Math.max(0, box.left - frame.left), Math.max(0, frame.width - this.tip.offsetWidth));
+    const above = box.top - frame.top - this.tip.offsetHeight - 6;
+    this.tip.style.left = `${left}px`;
+    this.tip.style.top = `${box.top - this.tip.offsetHeight - 6 < 0 ? box.bottom - frame.top + 6 : above}px`;
+  }
+
+  hide() {
+    this.tip.hidden = true;
+  }
+
+  click(event) {
+    const place = this.place(event.target);
+    if (place) this.fire("token", { row: place.at, index: place.i });
+  }
+
+  /* Arrows move among the tokens of a row and between rows; letters are left to the page. */
+  key(event) {
+    const place = this.place(event.target);
+    if (!place) return;
+    const { token, at, i } = place;
+    const line = token.closest(".row");
+    let next = null;
+    if (event.key === "ArrowLeft") next = line.querySelector(`.t[data-i="${i - 1}"]`);
+    else if (event.key === "ArrowRight") next = line.querySelector(`.t[data-i="${i + 1}"]`);
+    else if (event.key === "ArrowUp") next = this.list.querySelector(`[data-row="${at - 1}"] .peak`);
+    else if (event.key === "ArrowDown") next = this.list.querySelector(`[data-row="${at + 1}"] .peak`);
+    else if (event.key === "Enter") this.click(event);
+    else return;
+    event.preventDefault();
+    event.stopPropagation();
+    next?.focus();
+  }
+}

@@ -1,0 +1,109 @@
+"""Which unit an address or a person asks for. What is wrong is said in a sentence, with valid units nearby; never mended in silence."""
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from core.errors import AtlasError
+from core.store.catalog import IndexInfo, find_index
+from core.units import Site, UnitName
+from core.workspace import Workspace
+
+_NUMBER = re.compile(r"\d{1,9}")
+_LAYER = re.compile(r"\d{1,4}")
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A unit that exists in an index."""
+
+    name: UnitName
+    index: IndexInfo
+
+
+class WrongAddress(AtlasError):
+    """The address names no unit. `near` are units that do exist and are close to what was asked."""
+
+    def __init__(self, sentence: str, near: list[UnitName]) -> None:
+        super().__init__(sentence)
+        self.near = near
+
+
+def resolve(workspace: Workspace, found: list[IndexInfo], unit: str, run: str | None) -> Asked:
+    """The unit named in the address and the index that answers for it. found: all indexes, at least one. Raises WrongAddress."""
+    try:
+        name = UnitName.parse(unit)
+        index = find_index(workspace, name.subject, name.site, run)
+        if name.basis != index.basis:
+            raise AtlasError(f"{name.site} is not indexed in the basis “{name.basis}”: the index has {index.basis}.")
+        last = index.units_at(name.site) - 1
+        if name.index > last:
+            raise AtlasError(f"Unit {name.index} is out of range: {name.site} of {name.subject} has units 0 to {last}.")
+    except AtlasError as error:
+        raise WrongAddress(str(error), near(found, unit)) from None
+    return Asked(name, index)
+
+
+def near(found: Iterable[IndexInfo], unit: str) -> list[UnitName]:
+    """At most three units that exist, as close as can be to what was written."""
+    parts = [*unit.split("/"), "", "", ""]
+    indexes = list(found)
+    index = next((each for each in indexes if each.slug == parts[0]), indexes[0])
+    sites = indexed_sites([each for each in indexes if each.slug == index.slug])
+    if not sites:
+        return []
+    kind, _, layer = parts[1].partition(".")
+    wanted = int(layer) if _LAYER.fullmatch(layer) and layer.isascii() else 0
+    site = min((each for each in sites if each.kind == kind), key=lambda each: abs(each.layer - wanted), default=sites[0])
+    last = index.units_at(site) - 1
+    number = min(last, int(parts[3])) if _NUMBER.fullmatch(parts[3]) and parts[3].isascii() else 0
+    chosen = dict.fromkeys([(site, number), (site, 0), (sites[0], 0)])
+    return [UnitName(index.slug, place, index.basis, at) for place, at in chosen]
+
+
+def indexed_sites(indexes: Iterable[IndexInfo]) -> list[Site]:
+    """The sites whose files are there, layer by layer."""
+    return sorted({Site.parse(name) for index in indexes for name in index.manifest["files"]}, key=lambda site: (site.layer, site.kind))
+
+
+def jump(here: UnitName, typed: str) -> str:
+    """What a person typed into the jump box, as a unit's full name: `1352`, `5/1352`, `mlp.5/1352`, `mlp.5/neurons/1352` or all of it.
+
+    What is left out is taken from `here`. The result may still name no unit. Raises AtlasError when it cannot be read.
+    """
+    parts = [part.strip() for part in typed.strip().split("/")]
+    if len(parts) == 2 and _LAYER.fullmatch(parts[0]):
+        parts[0] = f"{here.site.kind}.{parts[0]}"
+    if len(parts) == 1 and parts[0]:
+        return str(UnitName.parse(f"{here.subject}/{here.site}/{here.basis}/{parts[0]}"))
+    if len(parts) == 2:
+        return str(UnitName.parse(f"{here.subject}/{parts[0]}/{here.basis}/{parts[1]}"))
+    if len(parts) == 3:
+        return str(UnitName.parse("/".join([here.subject, *parts])))
+    return str(UnitName.parse("/".join(parts)))
+
+
+def holders(found: Iterable[IndexInfo], name: UnitName) -> list[IndexInfo]:
+    """The indexes that hold a unit's site, the one over most tokens first."""
+    return [
+        index for index in found if index.slug == name.subject and index.basis == name.basis and str(name.site) in index.manifest["files"]
+    ]
+
+
+def step(asked: Asked, by: int) -> UnitName:
+    """The unit `by` places further; after a site's last unit comes the first of the index's next site, and round again."""
+    sites = indexed_sites([asked.index])
+    name = asked.name
+    at, number = sites.index(name.site), name.index + by
+    if number < 0:
+        at = (at - 1) % len(sites)
+        number = asked.index.units_at(sites[at]) - 1
+    elif number >= asked.index.units_at(name.site):
+        at, number = (at + 1) % len(sites), 0
+    return UnitName(name.subject, sites[at], name.basis, number)
+
+
+def describe(index: IndexInfo) -> str:
+    """An index in a few words, for a picker."""
+    text = ", ".join(index.slice.get("sources", {})) or str(index.slice["id"])
+    return f"{index.tokens_done:,} tokens · {text[:40]} · {index.run}"

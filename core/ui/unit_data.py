@@ -1,0 +1,71 @@
+"""What the Unit page shows of one unit, made once and kept: the view, and its records and tables packed for the browser."""
+
+import contextlib
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+from core.errors import AtlasError
+from core.store.catalog import IndexInfo
+from core.store.parts import Remembered
+from core.store.units import UnitView, load_unit
+from core.ui.bars import pack_tables
+from core.ui.charts import Bars, bars
+from core.ui.records import pack_records
+from core.ui.unit_tables import effect_table, histogram_table, similar_table, statistics_table, top_token_table
+from core.units import UnitName
+from core.workspace import Workspace
+
+KEPT = 16
+"""Units kept ready. Few: whatever is alive lengthens Streamlit's garbage collection after every view."""
+
+
+@dataclass(frozen=True)
+class UnitData:
+    """One unit, ready to be shown. records, over_histogram, margin: data of the components in the browser."""
+
+    view: UnitView
+    records: bytes
+    over_histogram: bytes
+    margin: bytes
+    bars: Bars
+
+
+_Key = tuple[str, float, int, UnitName]
+
+_kept: Remembered[_Key, UnitData] = Remembered(KEPT)
+_ahead = ThreadPoolExecutor(max_workers=1, thread_name_prefix="unit-ahead")
+
+
+def unit_data(workspace: Workspace, index: IndexInfo, name: UnitName) -> UnitData:
+    """The unit as the index has it now. Raises AtlasError."""
+    return _kept.get(_key(index, name), lambda: _make(workspace, index, name))
+
+
+def prefetch(workspace: Workspace, index: IndexInfo, names: list[UnitName]) -> None:
+    """Make the units ready behind the page, so that a step to one of them reads nothing."""
+    for name in names:
+        _ahead.submit(_quietly, workspace, index, name)
+
+
+def _key(index: IndexInfo, name: UnitName) -> _Key:
+    return str(index.path), index.written, index.generation, name
+
+
+def _quietly(workspace: Workspace, index: IndexInfo, name: UnitName) -> None:
+    """A unit that cannot be read says so when it is opened."""
+    with contextlib.suppress(AtlasError, FileNotFoundError):
+        unit_data(workspace, index, name)
+
+
+def _make(workspace: Workspace, index: IndexInfo, name: UnitName) -> UnitData:
+    view = load_unit(workspace, name, index.run)
+    low, high = view.stats["min"], view.stats["max"]
+    drawn = bars(view.histogram.lows, view.histogram.highs, view.histogram.counts, low, high)
+    tables = [top_token_table(view), effect_table(view), similar_table(view), statistics_table(view)]
+    return UnitData(
+        view=view,
+        records=pack_records(workspace, view),
+        over_histogram=pack_tables([histogram_table(view, drawn)]),
+        margin=pack_tables(tables),
+        bars=drawn,
+    )

@@ -1,0 +1,185 @@
+"""The parts of the Unit page around its records: heading with statistics, chart, tables, progress, provenance."""
+
+import html
+import json
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import streamlit as st
+
+from core.store.catalog import IndexInfo, indexes
+from core.store.units import UnitView
+from core.ui import charts, nav, theme
+from core.ui.bars import bar_tables
+from core.ui.unit_data import UnitData
+from core.ui.unit_tables import number, percent
+from core.units import UnitName
+from core.workspace import Workspace
+
+REFRESH_SECONDS = 2.0
+
+_STATISTICS = (
+    ("max", "maximum", "The largest activation: max aᵢ over all tokens i of the text."),
+    ("min", "minimum", "The smallest activation: min aᵢ over all tokens i of the text."),
+    ("density", "density", "Share of tokens with |aᵢ| > 5 % of max |aⱼ|, from the histogram."),
+    ("nonzero", "non-zero", "Share of tokens with aᵢ ≠ 0, exactly."),
+    ("kurtosis", "kurtosis", "Σ (aᵢ − μ)⁴ / (n σ⁴): the plain fourth standardised moment, 3 for a Gaussian. Large: rare and strong."),
+    ("skewness", "skewness", "Σ (aᵢ − μ)³ / (n σ³): above 0 when the strong activations are positive."),
+    ("mean", "mean", "μ = Σ aᵢ / n over all n tokens of the text."),
+    ("variance", "variance", "σ² = Σ (aᵢ − μ)² / n over all n tokens of the text."),
+)
+
+STYLE = """<style>
+.st-key-unit-head [data-testid="stHorizontalBlock"], .st-key-unit-head {align-items: flex-start}
+.nu-title {display: flex; flex-wrap: wrap; gap: 0 .7rem; align-items: baseline}
+.nu-title h1 {font-size: 1.5rem !important; font-weight: 680; padding: 0 !important; margin: 0; letter-spacing: -.01em}
+.nu-title span {color: var(--na-muted); font-size: .9rem}
+.nu-stats {display: flex; flex-wrap: wrap; gap: .35rem 1.7rem; margin: 0 0 .3rem !important; padding: 0}
+.nu-stats > div {position: relative; cursor: help; outline: none; line-height: 1.3}
+.nu-stats dd, .nu-stats dt {margin: 0 !important; padding: 0}
+.nu-stats dd { font-weight: 650; font-size: .98rem; font-variant-numeric: tabular-nums}
+.nu-stats dt {color: var(--na-muted); font-size: .78rem; font-weight: 400}
+.nu-stats > div:focus-visible {outline: 2px solid var(--na-accent); outline-offset: 3px; border-radius: 3px}
+.nu-stats > div:hover::after, .nu-stats > div:focus::after {content: attr(data-tip); position: absolute; left: 0; top: calc(100% + 4px);
+  z-index: 20; width: max-content; max-width: min(20rem, 60vw); padding: .4rem .6rem; border: 1px solid var(--na-hairline);
+  border-radius: 6px;
+  background: var(--na-surface); color: var(--na-text); font-size: .8rem; line-height: 1.45; box-shadow: 0 2px 10px rgb(0 0 0 / .14)}
+.nu-partial {color: var(--na-muted); font-size: .84rem; margin: 0}
+.nu-partial b {color: var(--na-accent); font-weight: 600}
+.st-key-unit-steps button {min-height: 0; padding: .22rem .6rem; font-size: .84rem}
+.st-key-unit-steps input {font-size: .84rem; padding: .22rem .6rem}
+.st-key-unit-steps [data-testid="stTextInputRootElement"] {min-height: 0; height: 2rem}
+.st-key-unit-steps [data-testid="InputInstructions"] {display: none}
+@media (max-width: 800px) {
+  .st-key-unit-body > [data-testid="stLayoutWrapper"] > [data-testid="stHorizontalBlock"],
+  .st-key-unit-body > [data-testid="stHorizontalBlock"] {flex-direction: column}
+  .st-key-unit-body [data-testid="stColumn"] {width: 100% !important; min-width: 100% !important; flex: 1 1 100% !important}
+}
+</style>"""
+
+
+def title(view: UnitView) -> None:
+    """The unit's name, its subject, and over how much text the numbers are."""
+    name = view.name
+    tokens = f"{int(view.stats['tokens']):,} tokens of text"
+    heading = f"{name.site} / {name.basis} / {name.index}"
+    st.html(f'<div class="nu-title"><h1>{html.escape(heading)}</h1><span>{html.escape(name.subject)} · {html.escape(tokens)}</span></div>')
+
+
+def statistics(view: UnitView) -> None:
+    """One line of small numbers; each says its formula on hover and on keyboard focus."""
+    scale = max(abs(view.stats["min"]), abs(view.stats["max"]))
+    tokens = view.stats["tokens"]
+    shown = {key: number(view.stats[key], scale) for key in ("max", "min", "mean")}
+    shown |= {key: significant(view.stats[key]) for key in ("kurtosis", "skewness", "variance")}
+    shown |= {"density": percent(view.density), "nonzero": percent(view.stats["nonzero"] / tokens if tokens else math.nan)}
+    items = [
+        f'<div tabindex="0" data-tip="{html.escape(formula, quote=True)}"><dd>{html.escape(shown[key])}</dd><dt>{label}</dt></div>'
+        for key, label, formula in _STATISTICS
+    ]
+    st.html(f'<dl class="nu-stats">{"".join(items)}</dl>')
+
+
+def margin(data: UnitData) -> str | None:
+    """Chart and tables beside the records; returns the name of a unit whose link was clicked."""
+    bar_tables(data.over_histogram, key="unit-histogram-head")
+    if data.bars.counts.size:
+        figure = charts.histogram(data.bars, theme.is_dark())
+        name = f"{data.view.name.site}-{data.view.name.basis}-{data.view.name.index}-histogram"
+        config = {**charts.CONFIG, "toImageButtonOptions": {**charts.CONFIG["toImageButtonOptions"], "filename": name}}
+        st.plotly_chart(
+            figure, theme=None, key="unit-histogram", config=config, alt=f"Histogram of the activations of {data.view.name}, log scale"
+        )
+    return bar_tables(data.margin, key="unit-margin")
+
+
+def progress(workspace: Workspace, shown: IndexInfo) -> None:
+    """While the run goes on: how far the numbers on this page are, and a fresh page as soon as there is more."""
+    if shown.complete:
+        return
+
+    @st.fragment(run_every=REFRESH_SECONDS)
+    def watch() -> None:
+        now = next((index for index in indexes(workspace) if index.run == shown.run), shown)
+        if (now.generation, now.state) != (shown.generation, shown.state):
+            st.rerun()
+        st.html(
+            f'<p class="nu-partial" role="status"><b>partial:</b> {shown.contexts_done:,} of {shown.contexts_total:,} contexts. '
+            "The page follows the run.</p>"
+        )
+
+    watch()
+
+
+def waiting(workspace: Workspace) -> None:
+    """The page of a workspace without an index: what would fill it, and where that starts. It fills itself when there is one."""
+    st.html(
+        "<h1>Unit</h1><p class='na-lead'>Nothing is indexed yet. An index reads text through a model and keeps, for every neuron, "
+        "the texts it responds to most; its first units appear here while it goes on.</p>"
+    )
+    if st.button("Start an index on the page Runs", type="primary"):
+        nav.open_page("runs", {"new": "1"})
+
+    @st.fragment(run_every=REFRESH_SECONDS)
+    def watch() -> None:
+        if any(index.manifest["files"] for index in indexes(workspace)):
+            st.rerun()
+
+    watch()
+
+
+def wrong(sentence: str, near: list[UnitName]) -> None:
+    """What is wrong with the address, in one sentence, and units that do exist."""
+    st.error(_plain(sentence))
+    if near:
+        links = " · ".join(
+            f'<a href="{html.escape(nav.unit_address(name), quote=True)}" target="_self">{html.escape(str(name))}</a>' for name in near
+        )
+        st.html(f'<p class="na-lead">Nearby: {links}</p>')
+
+
+def notice(sentence: str) -> None:
+    """Something asked for that could not be done; the page shows the rest."""
+    st.warning(_plain(sentence))
+
+
+def provenance(view: UnitView) -> None:
+    """Every item of the recipe behind the numbers on this page."""
+    lines = "".join(f"<dt>{html.escape(key)}</dt><dd>{html.escape(value)}</dd>" for key, value in flatten(view.provenance))
+    st.html(f'<dl class="na-facts">{lines}</dl>')
+
+
+def flatten(recipe: Mapping[str, Any], before: str = "") -> list[tuple[str, str]]:
+    """Nested items as (dotted name, text)."""
+    found: list[tuple[str, str]] = []
+    for key, value in recipe.items():
+        name = f"{before}{key}".replace("_", " ")
+        if isinstance(value, Mapping) and value:
+            found += flatten(value, f"{name}: ")
+        elif value is None:
+            found.append((name, "none"))
+        elif isinstance(value, bool):
+            found.append((name, "yes" if value else "no"))
+        elif isinstance(value, int):
+            found.append((name, f"{value:,}" if abs(value) >= 10_000 and "seed" not in name else str(value)))
+        elif isinstance(value, str | float):
+            found.append((name, str(value)))
+        else:
+            found.append((name, json.dumps(value, ensure_ascii=False)))
+    return found
+
+
+def significant(value: float | None) -> str:
+    """Three significant digits without an exponent where it can be avoided; “–” where it is undefined."""
+    if value is None or not math.isfinite(value):
+        return "–"
+    if value != 0 and not 1e-4 <= abs(value) < 1e6:
+        return f"{value:.2e}".replace("-", "−")
+    places = 0 if value == 0 else max(0, 2 - math.floor(math.log10(abs(value))))
+    return f"{value:,.{places}f}".replace("-", "−")
+
+
+def _plain(sentence: str) -> str:
+    """A sentence for Streamlit's Markdown: nothing in it is markup."""
+    return "".join(f"\\{c}" if c in r"\`*_{}[]()<>#+-.!|~$:&" else c for c in sentence)

@@ -1,0 +1,108 @@
+"""Going from unit to unit: previous, next, one by chance, a jump box, and the pickers in the sidebar. They only write the address."""
+
+import secrets
+
+import streamlit as st
+
+from core.errors import AtlasError
+from core.store.catalog import IndexInfo
+from core.store.picks import random_interesting
+from core.ui import state
+from core.ui.server import Server
+from core.ui.unit_address import Asked, describe, holders, indexed_sites, jump, resolve, step
+from core.units import Site, UnitName
+
+_REFUSED = "unit-refused"
+_JUMP_HELP = "A unit's name, or a part of it: 1352 · 5/1352 · mlp.5/neurons/1352"
+
+
+def go(unit: UnitName | str, *, run: str | None = None) -> None:
+    """Put a unit into the address. The run is left out unless it was chosen."""
+    st.session_state.pop(_REFUSED, None)
+    state.write(unit=str(unit), **({} if run is None else {"run": run}))
+
+
+def start(server: Server, index: IndexInfo) -> UnitName:
+    """The unit shown when the address names none: an interesting one, the same every time; the index's first if it has none yet."""
+    try:
+        return random_interesting(server.cache, index.run, 0)
+    except AtlasError:
+        return UnitName(index.slug, indexed_sites([index])[0], index.basis, 0)
+
+
+def steps(server: Server, found: list[IndexInfo], asked: Asked) -> None:
+    """Buttons and jump box. Keys: j next, k previous, i an interesting one."""
+
+    def chance() -> None:
+        try:
+            go(random_interesting(server.cache, asked.index.run, secrets.randbits(31)))
+        except AtlasError as error:
+            st.session_state[_REFUSED] = str(error)
+
+    def typed() -> None:
+        text = str(st.session_state["unit-jump"])
+        st.session_state["unit-jump"] = ""
+        if not text.strip():
+            return
+        try:
+            name = jump(asked.name, text)
+            chosen = state.raw("run") or None
+            go(resolve(server.workspace, found, name, chosen if name.startswith(f"{asked.name.subject}/") else None).name)
+        except AtlasError as error:
+            st.session_state[_REFUSED] = str(error)
+
+    with st.container(key="unit-steps", horizontal=True, horizontal_alignment="right", vertical_alignment="center", gap="small"):
+        st.button("previous", key="unit-previous", shortcut="k", on_click=go, args=(step(asked, -1),))
+        st.button("next", key="unit-next", shortcut="j", on_click=go, args=(step(asked, 1),))
+        st.button("interesting", key="unit-chance", shortcut="i", on_click=chance, help="A unit by chance among the interesting ones")
+        st.text_input(
+            "Jump to a unit",
+            key="unit-jump",
+            placeholder="jump: 5/1352",
+            label_visibility="collapsed",
+            on_change=typed,
+            help=_JUMP_HELP,
+            width=140,
+        )
+
+
+def refused() -> str | None:
+    """Why the last jump led nowhere, said once."""
+    return st.session_state.pop(_REFUSED, None)
+
+
+def pickers(found: list[IndexInfo], asked: Asked) -> None:
+    """Model, site, number and text in the sidebar. They show what the address says and write what is chosen into it."""
+    name = asked.name
+    models = sorted({index.slug for index in found if index.manifest["files"]})
+    sites = indexed_sites(index for index in found if index.slug == name.subject and index.basis == name.basis)
+    runs = holders(found, name)
+    last = asked.index.units_at(name.site)
+    st.session_state.update({"unit-model": name.subject, "unit-site": name.site, "unit-number": name.index, "unit-run": asked.index.run})
+
+    def model_chosen() -> None:
+        index = next(index for index in found if index.slug == st.session_state["unit-model"] and index.manifest["files"])
+        state.write(run=None)
+        go(UnitName(index.slug, indexed_sites([index])[0], index.basis, 0))
+
+    def site_chosen() -> None:
+        site: Site = st.session_state["unit-site"]
+        width = int(asked.index.subject["widths"][site.kind])
+        if str(site) not in asked.index.manifest["files"]:
+            state.write(run=None)
+        go(UnitName(name.subject, site, name.basis, min(name.index, width - 1)))
+
+    def number_chosen() -> None:
+        go(UnitName(name.subject, name.site, name.basis, int(st.session_state["unit-number"])))
+
+    def run_chosen() -> None:
+        go(name, run=str(st.session_state["unit-run"]))
+
+    with st.sidebar:
+        if len(models) > 1:
+            st.selectbox("Model", models, key="unit-model", on_change=model_chosen)
+        st.selectbox("Site", sites, key="unit-site", format_func=lambda site: f"{site} · {name.basis}", on_change=site_chosen)
+        st.number_input(f"Unit, 0 to {last - 1:,}", 0, last - 1, key="unit-number", step=1, on_change=number_chosen)
+        if len(runs) > 1:
+            shown = {index.run: describe(index) for index in runs}
+            st.selectbox("Text", list(shown), key="unit-run", format_func=shown.__getitem__, on_change=run_chosen)

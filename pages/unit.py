@@ -1,0 +1,67 @@
+"""Unit: what one unit responds to, what it does to the output, and where the numbers come from."""
+
+import streamlit as st
+
+from core.errors import AtlasError
+from core.store.catalog import indexes
+from core.ui import state, unit_sections, unit_steps
+from core.ui.records import records_view
+from core.ui.setup import refuse, setup
+from core.ui.tokens import View
+from core.ui.unit_address import Asked, WrongAddress, resolve, step
+from core.ui.unit_data import UnitData, prefetch, unit_data
+from core.ui.unit_recompute import recompute
+
+server = setup()
+found = [index for index in indexes(server.workspace) if index.manifest["files"]]
+st.html(unit_sections.STYLE)
+
+
+@st.fragment
+def records(packed: bytes) -> None:
+    picked = records_view(packed)
+    if picked is not None:
+        st.session_state["unit-picked"] = picked.row
+
+
+def show(asked: Asked, data: UnitData) -> None:
+    head, buttons = st.columns([6, 7], vertical_alignment="center")
+    with head:
+        unit_sections.title(data.view)
+    with buttons:
+        unit_steps.steps(server, found, asked)
+    refused = unit_steps.refused()
+    for sentence in [*([refused] if refused else []), *View.read(st.query_params.to_dict())[1]]:
+        unit_sections.notice(sentence)
+    unit_sections.progress(server.workspace, asked.index)
+    unit_sections.statistics(data.view)
+    with st.container(key="unit-body"):
+        text, side = st.columns([3, 2], gap="large")
+        with text:
+            records(data.records)
+        with side:
+            clicked = unit_sections.margin(data)
+    if clicked:
+        unit_steps.go(clicked)
+        st.rerun()
+    with st.expander("Provenance: where these numbers come from, and one record computed again"):
+        unit_sections.provenance(data.view)
+        recompute(server.workspace, data.view, st.session_state.get("unit-picked"))
+
+
+if not found:
+    unit_sections.waiting(server.workspace)
+    st.stop()
+if not state.raw("unit"):
+    unit_steps.go(unit_steps.start(server, found[0]))
+try:
+    asked = resolve(server.workspace, found, state.raw("unit"), state.raw("run") or None)
+    data = unit_data(server.workspace, asked.index, asked.name)
+except WrongAddress as error:
+    unit_sections.wrong(str(error), error.near)
+except AtlasError as error:
+    refuse(str(error))
+else:
+    unit_steps.pickers(found, asked)
+    show(asked, data)
+    prefetch(server.workspace, asked.index, [step(asked, 1), step(asked, -1)])
