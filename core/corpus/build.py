@@ -19,7 +19,7 @@ from core.corpus.documents import Document
 from core.corpus.slice import CONTEXTS_FILE, CONTEXTS_SCHEMA, DOCUMENTS_FILE, DOCUMENTS_SCHEMA, INFO_FILE, Slice, Tokenizer
 from core.corpus.sources import documents, fingerprint
 from core.corpus.spec import CorpusSpec
-from core.corpus.windows import context_key, quota, spread, windows
+from core.corpus.windows import context_key, quota, taken, windows
 from core.errors import AtlasError, explain_os_error
 from core.workspace import Workspace, write_json
 
@@ -108,7 +108,7 @@ def _fill(writer: "_Writer", spec: CorpusSpec, cut: _Cut, tokenizer: Tokenizer, 
             read = True
             spans = windows(len(tokens), cut.body, cut.stride)
             more |= len(spans) > quota(turn)
-            for place in spread(len(spans), quota(turn)):
+            for place in taken(len(spans), turn):
                 start, end = spans[place]
                 if writer.add(number, document, start, (*cut.prefix, *tokens[start:end])) and writer.count % 64 == 0:
                     tell(writer.count, spec.contexts, "cutting the text")
@@ -161,8 +161,14 @@ class _Writer:
         self._digest = hashlib.sha256(json.dumps(header, sort_keys=True).encode())
         return self
 
-    def __exit__(self, *_: object) -> None:
-        if not self._file.closed:
+    def __exit__(self, failed: object, *_: object) -> None:
+        try:
+            self._table.close()
+        except OSError:
+            if failed is None:  # otherwise the first failure is on its way already
+                raise
+        finally:
+            self._table.is_open = False
             self._file.close()
 
     def add(self, place: int, document: Document, start: int, context: tuple[int, ...]) -> bool:

@@ -29,16 +29,28 @@ def windows(tokens: int, body: int, stride: int) -> list[tuple[int, int]]:
     return spans
 
 
-def spread(count: int, quota: int) -> list[int]:
-    """At most `quota` of the numbers 0 … count − 1, evenly spread from the first on."""
-    if count <= quota:
-        return list(range(count))
-    return [place * count // quota for place in range(quota)]
-
-
 def quota(turn: int) -> int:
-    """How many contexts a document may have given after pass 0, 1, 2, … over the source: 32, 512, 8192, …"""
+    """How many contexts a document may have given after pass 0, 1, 2, … over the source: 32, 512, 8192, … (powers of two)."""
     return FIRST_QUOTA * QUOTA_GROWTH**turn
+
+
+def taken(count: int, turn: int) -> list[int]:
+    """Which of a document's `count` windows pass `turn` takes, in the order in which it takes them.
+
+    A document with at most 32 gives them all in pass 0, from first to last. A longer one gives them in van der Corput's order (his 1935
+    sequence in base 2: 0, ½, ¼, ¾, …), of which every beginning is spread evenly, so that a slice that fills up in the middle of a
+    document holds all of its parts alike. Over all passes every window is taken once.
+    """
+    if count <= FIRST_QUOTA:
+        return list(range(count)) if turn == 0 else []
+    bits = (count - 1).bit_length()
+    steps = np.arange(1 << bits, dtype=np.int64)
+    mirrored = np.zeros_like(steps)
+    for bit in range(bits):
+        mirrored |= ((steps >> bit) & 1) << (bits - 1 - bit)
+    places = mirrored * count >> bits
+    first_time = np.sort(np.unique(places, return_index=True)[1])
+    return places[first_time][quota(turn - 1) if turn else 0 : quota(turn)].tolist()
 
 
 def context_key(tokens: npt.NDArray[np.int32]) -> int:
