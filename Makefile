@@ -36,7 +36,7 @@ test: $(DEV_STAMP)
 check: $(DEV_STAMP)
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
-	$(PY) -m pyright
+	$(PY) -m pyright --pythonpath $(PY)
 
 format: $(DEV_STAMP)
 	$(PY) -m ruff check --fix .

@@ -42,7 +42,9 @@ def command(workspace: Path, *arguments: str, timeout: float = 420) -> str:
         [sys.executable, "-m", "core", *arguments, "--workspace", str(workspace)],
         cwd=ROOT, env=environment(workspace), capture_output=True, text=True, timeout=timeout, check=False,
     )  # fmt: skip
-    assert done.returncode == 0, f"python -m core {' '.join(arguments)} exited with {done.returncode}: {done.stdout[-2000:]}{done.stderr[-3000:]}"
+    assert done.returncode == 0, (
+        f"python -m core {' '.join(arguments)} exited with {done.returncode}: {done.stdout[-2000:]}{done.stderr[-3000:]}"
+    )
     return done.stdout
 
 

@@ -33,7 +33,7 @@ def spare(browser: Browser, real_workspace: Path, tmp_path_factory: pytest.TempP
 
 
 def test_a_run_started_here_survives_a_reload_and_can_be_cancelled(browser: Browser, spare: Server) -> None:
-    with viewing(browser, spare.url) as view:
+    with viewing(browser, spare) as view:
         view.go("runs?new=1")
         view.see("No run yet")
         fill(view, "Sites", "mlp.20")
@@ -44,7 +44,9 @@ def test_a_run_started_here_survives_a_reload_and_can_be_cancelled(browser: Brow
         expect(view.page.locator(".na-state")).to_have_text("running", timeout=PATIENCE)
         address = view.page.url
         assert "run=index-" in address
-        view.page.wait_for_function("() => Number(/([\\d,]+) of [\\d,]+ contexts/.exec(document.body.innerText)?.[1].replaceAll(',', '')) > 0")
+        view.page.wait_for_function(
+            "() => Number(/([\\d,]+) of [\\d,]+ contexts/.exec(document.body.innerText)?.[1].replaceAll(',', '')) > 0"
+        )
         before = contexts_done(view.page)
 
         view.page.reload()
@@ -68,8 +70,10 @@ def test_a_run_started_here_survives_a_reload_and_can_be_cancelled(browser: Brow
         ("Sites", "<script>alert(1)</script>", "is not a choice of sites"),
     ],
 )
-def test_a_wrong_choice_is_one_sentence_and_cannot_be_started(browser: Browser, spare: Server, label: str, value: str, sentence: str) -> None:
-    with viewing(browser, spare.url) as view:
+def test_a_wrong_choice_is_one_sentence_and_cannot_be_started(
+    browser: Browser, spare: Server, label: str, value: str, sentence: str
+) -> None:
+    with viewing(browser, spare) as view:
         view.go("runs?new=1")
         fill(view, label, value)
         view.see(sentence)
@@ -78,7 +82,7 @@ def test_a_wrong_choice_is_one_sentence_and_cannot_be_started(browser: Browser, 
 
 
 def test_an_unknown_run_in_the_address_is_one_sentence(browser: Browser, spare: Server) -> None:
-    with viewing(browser, spare.url) as view:
+    with viewing(browser, spare) as view:
         view.go("runs?run=index-never")
         view.see("There is no run index-never")
         view.check()

@@ -25,7 +25,7 @@ def heading(view: View, site: str, number: int) -> None:
 
 
 def test_keys_lead_to_the_next_the_previous_and_an_interesting_unit(browser: Browser, real: Server) -> None:
-    with viewing(browser, real.url) as view:
+    with viewing(browser, real) as view:
         view.go(UNIT)
         heading(view, "mlp.5", 1352)
         view.page.keyboard.press("j")
@@ -39,7 +39,7 @@ def test_keys_lead_to_the_next_the_previous_and_an_interesting_unit(browser: Bro
 
 
 def test_next_goes_on_to_the_next_site_after_the_last_unit(browser: Browser, real: Server) -> None:
-    with viewing(browser, real.url) as view:
+    with viewing(browser, real) as view:
         view.go(f"unit?unit={SUBJECT}/mlp.5/neurons/1535")
         heading(view, "mlp.5", 1535)
         view.page.get_by_role("button", name="next", exact=True).click()
@@ -48,7 +48,7 @@ def test_next_goes_on_to_the_next_site_after_the_last_unit(browser: Browser, rea
 
 
 def test_the_jump_box_takes_a_part_of_a_name(browser: Browser, real: Server) -> None:
-    with viewing(browser, real.url) as view:
+    with viewing(browser, real) as view:
         view.go(UNIT)
         heading(view, "mlp.5", 1352)
         box = view.page.get_by_label("Jump to a unit")
@@ -59,7 +59,7 @@ def test_the_jump_box_takes_a_part_of_a_name(browser: Browser, real: Server) -> 
 
 
 def test_typing_in_the_jump_box_is_not_taken_for_keys(browser: Browser, real: Server) -> None:
-    with viewing(browser, real.url) as view:
+    with viewing(browser, real) as view:
         view.go(UNIT)
         heading(view, "mlp.5", 1352)
         view.page.get_by_label("Jump to a unit").press_sequentially("jki")
@@ -68,7 +68,7 @@ def test_typing_in_the_jump_box_is_not_taken_for_keys(browser: Browser, real: Se
 
 
 def test_the_address_is_the_whole_state(browser: Browser, real: Server) -> None:
-    with viewing(browser, real.url) as view:
+    with viewing(browser, real) as view:
         view.go(UNIT)
         heading(view, "mlp.5", 1352)
         for choice in ("window-all", "scale-text", "curve-log"):
@@ -86,7 +86,7 @@ def test_the_address_is_the_whole_state(browser: Browser, real: Server) -> None:
 
 
 def test_back_in_the_browser_leads_back_to_the_unit_before(browser: Browser, real: Server) -> None:
-    with viewing(browser, real.url) as view:
+    with viewing(browser, real) as view:
         view.go(UNIT)
         heading(view, "mlp.5", 1352)
         view.page.get_by_role("button", name="next", exact=True).click()
@@ -114,7 +114,7 @@ WRONG = [
 
 @pytest.mark.parametrize(("name", "sentence"), WRONG)
 def test_a_wrong_address_says_what_is_wrong_and_shows_no_other_unit(browser: Browser, real: Server, name: str, sentence: str) -> None:
-    with viewing(browser, real.url) as view:
+    with viewing(browser, real) as view:
         view.go(f"unit?unit={name}")
         alert = view.page.get_by_role("alert").first
         expect(alert).to_contain_text(sentence, timeout=PATIENCE)
@@ -126,7 +126,7 @@ def test_a_wrong_address_says_what_is_wrong_and_shows_no_other_unit(browser: Bro
 @pytest.mark.parametrize("theme", ["light", "dark"])
 @pytest.mark.parametrize("unit", ["mlp.0/neurons/3", "mlp.22/neurons/91"])
 def test_every_token_is_readable_over_its_highlight(browser: Browser, real: Server, theme: Theme, unit: str) -> None:
-    with viewing(browser, real.url, theme) as view:
+    with viewing(browser, real, theme) as view:
         view.go(f"unit?unit={SUBJECT}/{unit}&window=all&scale=text&curve=log")
         expect(view.page.locator(".row .peak").first).to_be_visible(timeout=PATIENCE)
         view.settled()
@@ -141,7 +141,7 @@ def test_the_theme_of_the_browser_is_followed(browser: Browser, real: Server) ->
     luminance: Callable[[str], int] = lambda colour: sum(int(part) for part in re.findall(r"\d+", colour)[:3])  # noqa: E731
     found = {}
     for theme in ("light", "dark"):
-        with viewing(browser, real.url, theme) as view:
+        with viewing(browser, real, theme) as view:
             view.go(UNIT)
             heading(view, "mlp.5", 1352)
             found[theme] = luminance(measure(view.page.locator(".row .t").first)[0].background)
@@ -149,7 +149,7 @@ def test_the_theme_of_the_browser_is_followed(browser: Browser, real: Server) ->
 
 
 def test_hovering_a_token_shows_its_value(browser: Browser, real: Server) -> None:
-    with viewing(browser, real.url) as view:
+    with viewing(browser, real) as view:
         view.go(UNIT)
         heading(view, "mlp.5", 1352)
         row = view.page.locator(".row").first
@@ -160,7 +160,7 @@ def test_hovering_a_token_shows_its_value(browser: Browser, real: Server) -> Non
 
 
 def test_a_record_computed_again_agrees_with_the_stored_one(browser: Browser, real: Server) -> None:
-    with viewing(browser, real.url) as view:
+    with viewing(browser, real) as view:
         view.go(UNIT)
         heading(view, "mlp.5", 1352)
         view.page.get_by_text("Provenance").click()

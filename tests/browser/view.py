@@ -7,7 +7,9 @@ from contextlib import contextmanager
 from typing import Literal
 from urllib.parse import urlsplit
 
-from playwright.sync_api import Browser, ConsoleMessage, Locator, Page, Request, expect
+from playwright.sync_api import Browser, ConsoleMessage, Dialog, Locator, Page, Request, expect
+
+from tests.browser.server import Server
 
 Theme = Literal["light", "dark"]
 
@@ -23,6 +25,11 @@ PATIENCE = 30_000
 """Milliseconds. Two busy cores may need them; nothing waits that long when all is well."""
 
 
+_OVERFLOW = """
+() => Math.max(...[...document.querySelectorAll('html, [data-testid="stMain"]')].map((e) => e.scrollWidth - e.clientWidth))
+"""
+
+
 def find_chromium() -> str | None:
     """The path of an installed Chromium or Chrome, or None."""
     names = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
@@ -32,7 +39,7 @@ def find_chromium() -> str | None:
 class View:
     """A tab. `errors`, `outside` and `dialogs` collect what must stay empty; `check()` says so."""
 
-    def __init__(self, page: Page, server: str) -> None:
+    def __init__(self, page: Page, server: Server) -> None:
         self.page = page
         self.server = server
         self.errors: list[str] = []
@@ -46,13 +53,15 @@ class View:
 
     def go(self, path: str) -> None:
         """Open a path of the dashboard as a fresh visit and wait until its script has run."""
-        self.page.goto(f"{self.server}/{path.lstrip('/')}")
+        self.page.goto(f"{self.server.url}/{path.lstrip('/')}")
         self.settled()
 
     def settled(self) -> None:
         """Wait until no script runs and nothing shown is out of date."""
         expect(self.page.locator('[data-testid="stApp"][data-test-script-state="notRunning"]')).to_be_visible(timeout=PATIENCE)
         expect(self.page.locator('[data-stale="true"]')).to_have_count(0, timeout=PATIENCE)
+        if self.page.locator('[data-testid="stException"]').count():
+            raise AssertionError(f"{self.page.url} shows an exception: {self.server.log.read_text('utf8')[-4000:]}")
 
     def see(self, text: str | re.Pattern[str]) -> Locator:
         """Wait until `text` is visible somewhere and return the first place."""
@@ -61,19 +70,15 @@ class View:
         return place
 
     def check(self) -> None:
-        """Nothing went wrong so far, and the page shows no traceback."""
+        """Nothing went wrong so far, and the page shows no exception."""
+        self.settled()
         assert self.errors == []
         assert self.outside == []
         assert self.dialogs == []
-        expect(self.page.locator('[data-testid="stException"]')).to_have_count(0)
 
     def overflow(self) -> int:
         """Pixels by which the page's content is wider than its window: 0 when nothing has to be scrolled sideways."""
-        return int(
-            self.page.evaluate(
-                "() => Math.max(...[...document.querySelectorAll('html, [data-testid=\"stMain\"]')].map(e => e.scrollWidth - e.clientWidth))"
-            )
-        )
+        return int(self.page.evaluate(_OVERFLOW))
 
     def _on_console(self, message: ConsoleMessage) -> None:
         if message.type == "error" and not DEEP_LINK_404.search(urlsplit(message.location.get("url", "")).path):
@@ -81,16 +86,16 @@ class View:
 
     def _on_request(self, request: Request) -> None:
         parts = urlsplit(request.url)
-        if parts.scheme in ("http", "https", "ws", "wss") and parts.netloc != urlsplit(self.server).netloc:
+        if parts.scheme in ("http", "https", "ws", "wss") and parts.netloc != urlsplit(self.server.url).netloc:
             self.outside.append(request.url)
 
-    def _on_dialog(self, dialog: object) -> None:
-        self.dialogs.append(str(getattr(dialog, "message", dialog)))
-        getattr(dialog, "dismiss")()  # noqa: B009 - typed as object so that any dialog is taken
+    def _on_dialog(self, dialog: Dialog) -> None:
+        self.dialogs.append(dialog.message)
+        dialog.dismiss()
 
 
 @contextmanager
-def viewing(browser: Browser, server: str, theme: Theme = "light", width: int = 1440, height: int = 1000) -> Iterator[View]:
+def viewing(browser: Browser, server: Server, theme: Theme = "light", width: int = 1440, height: int = 1000) -> Iterator[View]:
     """A tab of its own, without cookies or cache of others, in a theme and a width."""
     context = browser.new_context(viewport={"width": width, "height": height}, color_scheme=theme, locale="en-GB")
     try:
