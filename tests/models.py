@@ -12,7 +12,7 @@ from tokenizers import Tokenizer
 from tokenizers.decoders import ByteLevel as ByteLevelDecoder
 from tokenizers.models import BPE
 from tokenizers.pre_tokenizers import ByteLevel
-from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel, PreTrainedTokenizerFast
+from transformers import AutoConfig, AutoModel, AutoModelForCausalLM, PreTrainedModel, PreTrainedTokenizerFast
 from transformers.utils import logging
 
 logging.disable_progress_bar()
@@ -79,6 +79,14 @@ _VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
     "gemma3": ("gemma3", _GEMMA | {"tie_word_embeddings": True}),
 }
 
+# Models that the program does not know: one it can be told about, and some that it has to refuse.
+_STRANGERS: dict[str, tuple[str, dict[str, Any]]] = {
+    "starcoder2": ("starcoder2", _LLAMA),
+    "bert": ("bert", {"hidden_size": D_MODEL, "intermediate_size": MLP_WIDTH, "num_attention_heads": HEADS}),
+    "t5": ("t5", {"d_model": D_MODEL, "d_ff": MLP_WIDTH, "num_heads": HEADS, "d_kv": 8, "num_layers": 1}),
+    "vit": ("vit", {"hidden_size": D_MODEL, "intermediate_size": MLP_WIDTH, "num_attention_heads": HEADS, "image_size": 32}),
+}
+
 
 def make_tiny_tokenizer(folder: Path) -> PreTrainedTokenizerFast:
     """Save a byte-level BPE tokenizer of 290 tokens into `folder`. Tokens 0 and 1 are `<|bos|>` and `<|endoftext|>`."""
@@ -107,12 +115,13 @@ def tiny_variants() -> list[str]:
 def make_tiny_model(folder: Path, model_type: str = "llama", n_layers: int = 2, seed: int = 0) -> Path:
     """Save a tiny random model and its tokenizer into `folder` (created when missing) and return it.
 
-    model_type: one of `tiny_variants()`. The weights are large enough that every part of a block matters: matrices have
-    a variance of 1 / fan-in, gains and biases differ from one and zero.
+    model_type: one of `tiny_variants()`, or `starcoder2`, `bert`, `t5`, `vit`, which are not in the table.
+    The weights are large enough that every part of a block matters: matrices have a variance of 1 / fan-in, gains and biases
+    differ from one and zero.
     """
     folder.mkdir(parents=True, exist_ok=True)
     tokenizer = make_tiny_tokenizer(folder)
-    kind, settings = _VARIANTS[model_type]
+    kind, settings = (_VARIANTS | _STRANGERS)[model_type]
     settings = settings | {"vocab_size": len(tokenizer), "bos_token_id": BOS, "eos_token_id": EOS}
     if kind == "gpt_neo":
         settings |= {"num_layers": n_layers, "attention_types": [[[("global", "local")[layer % 2]], 1] for layer in range(n_layers)]}
@@ -130,7 +139,9 @@ def make_tiny_model(folder: Path, model_type: str = "llama", n_layers: int = 2, 
             "patch_size": 14,
         }
         settings = {"text_config": settings, "vision_config": vision, "mm_tokens_per_image": 1, "tie_word_embeddings": True}
-    model: PreTrainedModel = AutoModelForCausalLM.from_config(AutoConfig.for_model(kind, **settings))
+    config = AutoConfig.for_model(kind, **settings)
+    make: Any = AutoModel if kind in ("bert", "t5", "vit") else AutoModelForCausalLM
+    model: PreTrainedModel = make.from_config(config)
     randomise(model, seed)
     model.save_pretrained(folder)
     return folder

@@ -20,7 +20,7 @@ from huggingface_hub.errors import (
 from safetensors import SafetensorError
 from transformers import AutoConfig
 from transformers.models.auto import modeling_auto
-from transformers.utils.hub import cached_file
+from transformers.utils.hub import cached_file, extract_commit_hash
 
 from core.errors import AtlasError, explain_os_error
 from core.workspace import Workspace, write_json
@@ -94,6 +94,14 @@ def read_config(name: str, revision: str | None) -> Any:
     if kind not in modeling_auto.MODEL_FOR_CAUSAL_LM_MAPPING_NAMES:
         raise AtlasError(f"“{name}” ({kind}) is not a language model that predicts the next token: choose a decoder-only one.")
     return config
+
+
+def commit_of(name: str, revision: str | None) -> str | None:
+    """The commit that a hub model's files come from (the cache keeps them in a folder of that name); None for a folder."""
+    if Path(name).is_dir():
+        return None
+    with explained(name, revision, "looking up the revision of"):
+        return extract_commit_hash(cached_file(name, "config.json", revision=revision), None)
 
 
 def weight_files(name: str, revision: str | None) -> list[Path]:

@@ -11,7 +11,7 @@ from transformers.utils import logging
 from core.errors import AtlasError, explain_os_error
 from core.subject import embedded
 from core.subject.architectures import architecture_of
-from core.subject.checkpoint import explained, hash_weights, read_config, weight_files
+from core.subject.checkpoint import commit_of, explained, hash_weights, read_config, weight_files
 from core.subject.info import SubjectInfo, subject_folder, subject_info
 from core.subject.matmul import choose_matmul
 from core.subject.subject import Modules, Subject
@@ -66,7 +66,7 @@ def load_subject(
     by_hand = architecture or place.architecture
     config = read_config(place.path, place.revision)
     row = architecture_of(config, by_hand)
-    commit = getattr(config, "_commit_hash", None) or place.revision
+    commit = commit_of(place.path, place.revision)
     files = weight_files(place.path, commit)
     tokenizer = _tokenizer(place, commit)
     model = _model(place, commit, _DTYPES[dtype])
