@@ -1,0 +1,132 @@
+"""What a unit writes, from the weights alone: its direct effect on the logits, and the units that write in the same direction."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+
+from core.index.files import UNITS_PER_GROUP, FileNote, note_file
+from core.index.sketch import Array
+from core.subject.subject import Subject
+from core.units import Site
+
+if TYPE_CHECKING:
+
+    def njit(**_options: Any) -> Callable[[Callable[..., Any]], Callable[..., Any]]: ...
+else:
+    from numba import njit
+
+TOKENS = 15
+SIMILAR = 12
+_CHUNK = 256
+MOST_CANDIDATES = 1 << 16
+"""Similar units are looked for in as many neighbouring layers as give at most this many units: for large models all pairs would take hours."""
+
+
+def write_effects(run_dir: Path, subject: Subject, sites: Sequence[Site], on_site: Callable[[int, int], None]) -> dict[str, FileNote]:
+    """Write effects/<site>.parquet for every site, skipping what an earlier attempt finished. Returns the files' notes.
+
+    The direct effect of a unit with write direction w on the logit of token v is (γ ⊙ W_U[v]) · w: the final norm's gain is kept and its
+    division by the size of the residual stream left out, so values compare tokens for one unit, not units with each other ("logit lens",
+    nostalgebraist 2020).
+    """
+    folder = run_dir / "effects"
+    folder.mkdir(exist_ok=True)
+    unembedding = subject.unembedding()
+    directions = {site: subject.write_directions(site) for site in sites}
+    norms = {site: d / d.norm(dim=1, keepdim=True).clamp_min(1e-30) for site, d in directions.items()}
+    notes: dict[str, FileNote] = {}
+    for done, site in enumerate(sites):
+        path = folder / f"{site}.parquet"
+        if not path.exists():
+            table = _table(site, directions[site], unembedding, norms, _neighbours(site, sites, norms))
+            temporary = path.with_suffix(".tmp")
+            pq.write_table(table, temporary, compression="zstd", row_group_size=UNITS_PER_GROUP)
+            temporary.replace(path)
+        notes[str(site)] = note_file(path, run_dir)
+        on_site(done + 1, len(sites))
+    return notes
+
+
+def _neighbours(site: Site, sites: Sequence[Site], norms: dict[Site, torch.Tensor]) -> list[Site]:
+    """The sites nearest in depth, as many as `MOST_CANDIDATES` allows, in their order."""
+    nearest = sorted(sites, key=lambda other: (abs(other.layer - site.layer), sites.index(other)))
+    chosen: list[Site] = []
+    units = 0
+    for other in nearest:
+        units += norms[other].shape[0]
+        if chosen and units > MOST_CANDIDATES:
+            break
+        chosen.append(other)
+    return sorted(chosen, key=sites.index)
+
+
+def _table(
+    site: Site, directions: torch.Tensor, unembedding: torch.Tensor, norms: dict[Site, torch.Tensor], neighbours: Sequence[Site]
+) -> pa.Table:
+    candidates = torch.cat([norms[other] for other in neighbours])
+    owners = np.concatenate([np.full(norms[other].shape[0], i) for i, other in enumerate(neighbours)])
+    numbers = np.concatenate([np.arange(norms[other].shape[0]) for other in neighbours])
+    own = int(np.flatnonzero(owners == neighbours.index(site))[0])
+    raised, lowered, similar = [], [], []
+    with torch.inference_mode():
+        for start in range(0, directions.shape[0], _CHUNK):
+            logits = (directions[start : start + _CHUNK] @ unembedding.T).cpu().numpy()
+            cosines = norms[site][start : start + _CHUNK] @ candidates.T
+            rows = torch.arange(cosines.shape[0])
+            cosines[rows, own + start + rows] = -2  # not itself
+            raised.append(largest(logits, TOKENS))
+            lowered.append(largest(-logits, TOKENS))
+            similar.append(largest(cosines.cpu().numpy(), min(SIMILAR, candidates.shape[0] - 1)))
+    up, down, near = (tuple(np.concatenate(pieces) for pieces in zip(*found, strict=True)) for found in (raised, lowered, similar))
+    names = np.array([f"{other}/" for other in neighbours], dtype=object)
+    labels = names[owners[near[0].reshape(-1)]] + numbers[near[0].reshape(-1)].astype(str).astype(object)
+    units = directions.shape[0]
+    return pa.table(
+        {
+            "unit": np.arange(units, dtype=np.int32),
+            "raised": _lists(up[0]),
+            "raised_logits": _lists(up[1]),
+            "lowered": _lists(down[0]),
+            "lowered_logits": _lists(-down[1]),
+            "similar": pa.ListArray.from_arrays(_steps(units, near[0].shape[1]), pa.array(labels.tolist(), pa.string())),
+            "similar_cosines": _lists(near[1]),
+        }
+    )
+
+
+def _steps(rows: int, width: int) -> Array:
+    return np.arange(rows + 1, dtype=np.int32) * width
+
+
+def _lists(values: Array) -> pa.ListArray:
+    return pa.ListArray.from_arrays(_steps(*values.shape), np.ascontiguousarray(values.reshape(-1)))
+
+
+def largest(values: Array, count: int) -> tuple[Array, Array]:
+    """Indices (int32) and values (float32) [rows, count] of each row's largest, best first, of equals the lower index first."""
+    indices = np.empty((values.shape[0], count), np.int32)
+    found = np.empty((values.shape[0], count), np.float32)
+    _largest(np.ascontiguousarray(values, np.float32), indices, found)
+    return indices, found
+
+
+@njit(nogil=True, cache=True)
+def _largest(values: Any, indices: Any, found: Any) -> None:
+    count = indices.shape[1]
+    for row in range(values.shape[0]):
+        filled = 0
+        for column in range(values.shape[1]):
+            value = values[row, column]
+            if filled == count and not value > found[row, count - 1]:
+                continue
+            place = filled if filled < count else count - 1
+            while place > 0 and found[row, place - 1] < value:
+                indices[row, place], found[row, place] = indices[row, place - 1], found[row, place - 1]
+                place -= 1
+            indices[row, place], found[row, place] = column, value
+            filled = min(filled + 1, count)

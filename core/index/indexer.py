@@ -1,0 +1,206 @@
+"""The index run: load the subject, cut the text, read it once, publish, and add what the weights alone say."""
+
+import json
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import core
+from core.corpus.build import build_slice
+from core.corpus.slice import Slice
+from core.errors import AtlasError
+from core.index.effects import write_effects
+from core.index.kernels import BANDS
+from core.index.parts import Part, divide, find_parts, newest_parts, remove_other_parts, write_part
+from core.index.reader import BASIS, ShareReader, contexts_of, deriver, token_totals
+from core.index.request import IndexRequest
+from core.index.sketch import Sketch
+from core.runs.progress import Progress
+from core.subject.info import subject_folder
+from core.subject.load import load_subject
+from core.subject.subject import Subject
+from core.subject.tokenizer import SubjectTokenizer
+from core.units import Site, parse_sites
+from core.vocab import Vocab
+from core.workspace import Workspace, write_json
+
+SCHEMA = 1
+_POLL_SECONDS = 0.5
+
+
+@dataclass(frozen=True)
+class Job:
+    """Everything a worker needs to read its share."""
+
+    workspace: Workspace
+    run_dir: Path
+    request: IndexRequest
+    subject: Subject
+    vocab: Vocab
+    piece: Slice
+    sites: dict[Site, int]
+
+    def reader(self) -> ShareReader:
+        return ShareReader(self.run_dir, self.subject, self.piece, self.vocab, self.sites, self.request.block)
+
+
+def prepare(workspace: Workspace, run_dir: Path, params: dict[str, Any], progress: Progress) -> Job:
+    """Load the model and cut the text. Raises AtlasError for whatever is wrong with the parameters."""
+    request = IndexRequest.from_params(params)
+    progress.stage("loading the model")
+    subject = load_subject(
+        workspace, request.model, revision=request.revision, dtype=request.dtype, device=request.device, architecture=request.architecture
+    )
+    sites = {site: subject.info.widths[site.kind] for site in parse_sites(request.sites, subject.info.n_layers)}
+    vocab = Vocab.load(subject_folder(workspace, subject.info.slug) / "vocab.parquet")
+    progress.stage("cutting the text")
+    piece = build_slice(
+        workspace,
+        request.corpus,
+        SubjectTokenizer(subject, vocab),
+        lambda done, total, doing: progress.update(done, total, doing, "contexts"),
+    )
+    return Job(workspace, run_dir, request, subject, vocab, piece, sites)
+
+
+def run_index(workspace: Workspace, run_dir: Path, params: dict[str, Any], progress: Progress) -> None:
+    """Do an index run, or go on with one. Raises AtlasError, and Cancelled when somebody asked for it."""
+    job = prepare(workspace, run_dir, params, progress)
+    found = find_parts(run_dir, progress.log)
+    shares = divide(job.reader().blocks(), job.request.workers)
+    publisher = _Publisher(job, progress)
+    progress.stage("reading the text")
+    for share in shares:
+        part = found.get(share.number)
+        at = part.next_block if part is not None else share.first
+        progress.log(f"share {share.number}: blocks {share.first} to {share.end}, starting at {at}")
+    if len(shares) == 1:
+        part = job.reader().read(
+            shares[0],
+            found.get(0),
+            job.request.publish_seconds,
+            lambda at: progress.update(publisher.contexts(at), len(job.piece)),
+            publisher.publish,
+        )
+    else:
+        _read_in_processes(job, progress, publisher)
+        part = publisher.merge(newest_parts(run_dir))
+    progress.stage("working out the effects on the output")
+    effects = write_effects(run_dir, job.subject, list(job.sites), lambda done, total: progress.update(done, total, "", "sites"))
+    publisher.publish(part, effects)
+    remove_other_parts(run_dir, "", part.folder.name)
+    progress.update(len(job.piece), len(job.piece))
+
+
+class _Publisher:
+    """Puts a manifest over what is on disk."""
+
+    def __init__(self, job: Job, progress: Progress) -> None:
+        self._job, self._progress = job, progress
+
+    def contexts(self, blocks: int) -> int:
+        return min(blocks * self._job.request.block, len(self._job.piece))
+
+    def merge(self, parts: dict[int, Part]) -> Part:
+        """Merge the newest parts of all shares into one."""
+        job = self._job
+        contexts, block = contexts_of(job.piece), job.request.block
+        shares = divide(job.reader().blocks(), job.request.workers)
+        covered = 0
+        totals = np.zeros(job.vocab.size, np.int64)
+        sketches: dict[Site, Sketch] = {}
+        for number, part in sorted(parts.items()):
+            covered += part.next_block - shares[number].first
+            totals += token_totals(job.piece, job.vocab.size, shares[number].first * block, part.next_block * block)
+            for site, sketch in part.load(job.sites, BASIS, contexts).items():
+                if site in sketches:
+                    sketches[site].merge(sketch)
+                else:
+                    sketches[site] = sketch
+        return write_part(job.run_dir, f"all-{covered:08d}", -1, covered, sketches, deriver(job.piece, job.vocab, totals))
+
+    def publish(self, part: Part, effects: dict[str, Any] | None = None) -> None:
+        """Replace the manifest by one over `part`. With `effects` the run is complete."""
+        contexts = self.contexts(part.next_block)
+        job = self._job
+        path = job.run_dir / "manifest.json"
+        write_json(
+            path,
+            {
+                "schema": SCHEMA,
+                "kind": "index",
+                "run": job.run_dir.name,
+                "state": "partial" if effects is None else "complete",
+                "generation": _generation(path) + 1,
+                "contexts_done": contexts,
+                "contexts_total": len(job.piece),
+                "tokens_done": part.tokens,
+                "subject": job.subject.info.to_json(),
+                "slice": job.piece.info,
+                "basis": BASIS,
+                "sites": [str(site) for site in job.sites],
+                "signed": part.signed,
+                "bands": dict(BANDS),
+                "files": part.files,
+                "effects": effects or {},
+                "provenance": {
+                    **job.subject.provenance(),
+                    "slice": job.piece.id,
+                    "slice_hash": job.piece.info["hash"],
+                    "context_length": int(job.piece.tokens.shape[1]),
+                    "stride": job.piece.info["stride"],
+                    "bos": bool(job.piece.info["bos"]),
+                    "block": job.request.block,
+                    "sketch_schema": SCHEMA,
+                    "code": core.__version__,
+                },
+            },
+        )
+        self._progress.log(f"published {contexts} of {len(job.piece)} contexts")
+
+
+def _read_in_processes(job: Job, progress: Progress, publisher: _Publisher) -> None:
+    """Read the shares in one process each; stop them all when the run is cancelled or one fails."""
+    shares = divide(job.reader().blocks(), job.request.workers)
+    command = [sys.executable, "-m", "core.index.shares", str(job.workspace.path), job.run_dir.name]
+    root = Path(core.__file__).resolve().parent.parent
+    with (job.run_dir / "log.txt").open("ab") as log:
+        workers = [
+            subprocess.Popen([*command, str(share.number)], cwd=root, stdin=subprocess.DEVNULL, stdout=log, stderr=log) for share in shares
+        ]
+        shown = 0
+        try:
+            while any(worker.poll() is None for worker in workers):
+                if any(worker.poll() for worker in workers):
+                    break
+                parts = newest_parts(job.run_dir)
+                done = sum(part.next_block - shares[number].first for number, part in parts.items())
+                progress.update(publisher.contexts(done), len(job.piece))
+                if len(parts) == len(shares) and done >= 2 * max(shown, 1):
+                    shown = done
+                    merged = publisher.merge(parts)
+                    publisher.publish(merged)
+                    remove_other_parts(job.run_dir, "all-", merged.folder.name)
+                time.sleep(_POLL_SECONDS)
+        finally:
+            for worker in workers:
+                worker.terminate()
+            for worker in workers:
+                worker.wait()
+    failed = [share.number for share, worker in zip(shares, workers, strict=True) if worker.returncode]
+    if failed:
+        raise AtlasError(
+            f"Worker {failed[0]} of this run stopped early; the end of log.txt says why. Resume goes on from the finished parts."
+        )
+
+
+def _generation(path: Path) -> int:
+    try:
+        return int(json.loads(path.read_text("utf8"))["generation"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return 0

@@ -1,0 +1,105 @@
+"""Reading one share of a slice: forward passes, sketches, and parts at intervals."""
+
+import time
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from core.corpus.slice import Slice
+from core.index.derive import Derived, derive
+from core.index.parts import Part, Share, remove_other_parts, write_part
+from core.index.sketch import Contexts, Sketch
+from core.subject.subject import Subject
+from core.units import Site
+from core.vocab import Vocab
+
+BASIS = "neurons"
+_FIRST_SECONDS = 4.0
+"""The first part comes early, so that pages show something; the time between parts then doubles up to the run's setting."""
+_WRITING_SHARE = 10.0
+"""Writing parts may take a tenth of the time."""
+
+
+def contexts_of(piece: Slice) -> Contexts:
+    return Contexts(piece.keys, piece.documents, piece.lengths, piece.tokens.shape[1], piece.first)
+
+
+class ShareReader:
+    """Reads the contexts of one share into sketches of all sites and publishes parts."""
+
+    def __init__(self, run_dir: Path, subject: Subject, piece: Slice, vocab: Vocab, sites: Mapping[Site, int], block: int) -> None:
+        """sites: site -> its width. block: contexts in a forward pass."""
+        self.run_dir, self.subject, self.piece, self.vocab, self.sites, self.block = run_dir, subject, piece, vocab, sites, block
+        self.contexts = contexts_of(piece)
+        self.threads = max(1, torch.get_num_threads())
+
+    def blocks(self) -> int:
+        return -(-len(self.piece) // self.block)
+
+    def read(
+        self, share: Share, part: Part | None, seconds: float, on_block: Callable[[int], None], on_part: Callable[[Part], None]
+    ) -> Part:
+        """Read `share` from where `part` stopped. Returns the last part, which covers all of the share.
+
+        seconds: how long to work between two parts. on_block gets the number of the next block after each one, and may raise to stop;
+        on_part gets each part after it was written and before the one it replaces is removed. Raises AtlasError.
+        """
+        if part is None:
+            sketches = {site: Sketch(str(site), BASIS, width, self.contexts) for site, width in self.sites.items()}
+            at = share.first
+        else:
+            sketches = part.load(self.sites, BASIS, self.contexts)
+            at = part.next_block
+        patience = min(_FIRST_SECONDS, seconds)
+        with ThreadPoolExecutor(self.threads) as pool:
+            since = time.monotonic()
+            while at < share.end:
+                self._add_block(sketches, at, pool)
+                at += 1
+                on_block(at)
+                if at < share.end and time.monotonic() - since >= patience:
+                    started = time.monotonic()
+                    part = self._publish(share, at, sketches, on_part)
+                    since = time.monotonic()
+                    patience = max(min(2 * patience, seconds), _WRITING_SHARE * (since - started) if seconds > 1 else 0)
+        if part is None or part.next_block != share.end:
+            part = self._publish(share, share.end, sketches, on_part)
+        return part
+
+    def _add_block(self, sketches: Mapping[Site, Sketch], number: int, pool: ThreadPoolExecutor) -> None:
+        ranks = range(number * self.block, min((number + 1) * self.block, len(self.piece)))
+        width = int(self.piece.lengths[ranks.start : ranks.stop].max())
+        tokens = torch.from_numpy(self.piece.tokens[ranks.start : ranks.stop, :width].astype(np.int64))
+
+        def handler(sketch: Sketch) -> Callable[[torch.Tensor], None]:
+            def add(activations: torch.Tensor) -> None:
+                block = activations.to("cpu", torch.float32).contiguous().numpy()
+                sketch.add(block, ranks, pool, self.threads)
+
+            return add
+
+        self.subject.read(tokens, {site: handler(sketch) for site, sketch in sketches.items()})
+
+    def _publish(self, share: Share, next_block: int, sketches: Mapping[Site, Sketch], on_part: Callable[[Part], None]) -> Part:
+        totals = token_totals(self.piece, self.vocab.size, share.first * self.block, next_block * self.block)
+        name = f"{share.number}-{next_block:08d}"
+        part = write_part(self.run_dir, name, share.number, next_block, sketches, deriver(self.piece, self.vocab, totals))
+        on_part(part)
+        remove_other_parts(self.run_dir, f"{share.number}-", name)
+        return part
+
+
+def token_totals(piece: Slice, vocabulary: int, start: int, stop: int) -> np.ndarray:
+    """int64 [vocabulary]: how often each token is counted in the contexts of ranks `start` to `stop`."""
+    tokens, lengths = piece.tokens[start:stop], piece.lengths[start:stop]
+    place = np.arange(tokens.shape[1])
+    counted = (place >= piece.first) & (place < lengths[:, None])
+    return np.bincount(tokens[counted], minlength=vocabulary).astype(np.int64)
+
+
+def deriver(piece: Slice, vocab: Vocab, totals: np.ndarray) -> Callable[[Sketch], Derived]:
+    """What `write_part` needs to describe the units' peaks and top tokens."""
+    return lambda sketch: derive(sketch, piece.tokens, totals, vocab.decode)
