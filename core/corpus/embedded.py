@@ -104,10 +104,13 @@ class _Stock:
         return cls(domain, pa.concat_arrays(kept), np.array(sets), np.array(rows), np.array(keys, dtype=np.uint64))
 
     def passages(self, size: int, seed: int) -> Iterator[Document]:
-        """Passages of about `size` characters by the hash of (text, part, seed). A text is divided only when its turn comes."""
+        """Passages of `size` characters, or half as many more or less, by the hash of (text, part, seed).
+
+        A text is divided only when the turn comes of one of its parts.
+        """
 
         lengths = np.asarray(pc.call_function("utf8_length", [self.texts]), dtype=np.int64)
-        counts = -(-lengths // size)
+        counts = np.maximum(1, (lengths + size // 2) // size)
         texts = np.repeat(np.arange(len(counts)), counts)
         parts = np.arange(len(texts)) - np.repeat(np.cumsum(counts) - counts, counts)
         salt = _scattered(np.array([seed], dtype=np.uint64))
@@ -115,7 +118,8 @@ class _Stock:
         given: set[int] = set()
         for place, part in zip(texts[order].tolist(), parts[order].tolist(), strict=True):
             text: str = self.texts[place].as_py()
-            start, end = (break_at(text, position, size // 4) for position in (part * size, (part + 1) * size))
+            ends = len(text) if part + 1 == counts[place] else (part + 1) * size
+            start, end = (break_at(text, position, size // 4) for position in (part * size, ends))
             shown = fit(text[start:end], self.domain)
             if shown is None or (key := _hash(shown)) in given:
                 continue

@@ -1,7 +1,9 @@
 """The embedded text: the same stream every time, mixed from its first documents on, and free of what was left out."""
 
+import hashlib
 import importlib.util
 import itertools
+import json
 import shutil
 import sys
 from collections import Counter
@@ -35,11 +37,11 @@ def test_the_stream_is_the_same_every_time_and_another_seed_is_another_sample(st
 
 @installed
 def test_the_stream_is_the_one_this_recipe_is_numbered_for(stream: list[Document]) -> None:
-    """If this fails, the mix was changed: raise `mix.MIX`, then write the new first ids here."""
-    assert (mix.MIX, [document.id for document in stream[:4]]) == (
-        1,
-        ["57_wikidatais_alive/220", "162_agnews_1/929", "48_cm_correct/1087", "45_context_ans/67"],
-    )
+    """If this fails, the stream was changed: raise `mix.MIX`, so that no slice cut from the old one is reused, then write its hash here."""
+    digest = hashlib.sha256()
+    for document in stream:
+        digest.update(json.dumps([document.id, document.source, document.text]).encode())
+    assert (mix.MIX, digest.hexdigest()[:16]) == (1, "e66dca899cfd6942")
 
 
 @installed
@@ -60,7 +62,7 @@ def test_nothing_left_out_and_no_text_twice(stream: list[Document]) -> None:
     assert len({d.id for d in stream}) == len(stream)
     assert len({d.text for d in stream}) == len(stream)
     assert all(mix.fit(d.text, next(domain for domain in mix.DOMAINS if domain.label == d.source)) for d in stream)
-    assert max(len(d.text) for d in stream) <= 64 * embedded.TOKEN_CHARS * embedded.PASSAGE_CONTEXTS * 5 // 4
+    assert max(len(d.text) for d in stream) <= 64 * embedded.TOKEN_CHARS * embedded.PASSAGE_CONTEXTS * 7 // 4
 
 
 def test_the_sets_collected_for_being_harmful_are_in_no_domain() -> None:
@@ -76,11 +78,14 @@ def test_an_abusive_passage_is_left_out_and_innocent_words_that_contain_one_are_
     prose = mix.DOMAINS[0]
     assert mix.fit("What a piece of Bullshit!", prose) is None
     assert mix.fit("Cocktails in Scunthorpe: an analysis of the raccoon", prose) is not None
-    assert mix.fit(" \n", prose) is None
+    assert mix.fit(" short \n" + " " * 30, prose) is None
 
 
 def test_cleaning_undoes_what_scraping_did() -> None:
-    assert mix.cleaned(r"Caf\u00e9 \"Bon\"\nsays Bush #39;s &amp; &lt;3<br />end") == 'Café "Bon"\nsays Bush\'s & <3\nend'
+    assert (
+        mix.cleaned(r"Caf\u00e9 \"Bon\"\nsays Bush #39;s  quot;\$5 quot; &amp; &lt;3<br /><A HREF='x'>end</A>")
+        == 'Café "Bon"\nsays Bush\'s "$5" & <3\nend'
+    )
 
 
 @installed
