@@ -1,9 +1,12 @@
 """Write directions and the direct logit effect, against what the running model does."""
 
+from typing import Any
+
 import pytest
 import torch
 from torch import Tensor, nn
 
+from core.subject import matmul
 from core.subject.edits import Edit
 from core.subject.load import load_subject
 from core.subject.matmul import MAX_ERROR, choose_matmul
@@ -126,3 +129,19 @@ def test_the_chosen_matmul_is_float32() -> None:
     assert ((nn.functional.linear(x, w).double() - exact).norm() / exact.norm()) < MAX_ERROR
     assert name.startswith(("oneDNN", "torch default"))
     assert choose_matmul("bfloat16", torch.device("cpu")) == "torch default"
+
+
+@pytest.mark.parametrize(
+    ("error", "seconds", "accepted"), [(4e-7, 0.5, True), (2.4e-3, 0.1, False), (4e-7, 0.99, False)], ids=["exact", "bfloat16", "no faster"]
+)
+def test_onednn_is_used_only_when_exact_and_faster(monkeypatch: pytest.MonkeyPatch, error: float, seconds: float, accepted: bool) -> None:
+    settings: Any = torch.backends.mkldnn
+    before = settings.matmul.fp32_precision
+    answers = iter([(2e-7, 1.0), (error, seconds)])
+    monkeypatch.setattr(matmul, "_measure", lambda: next(answers))
+    try:
+        name = matmul._float32_on_cpu.__wrapped__()  # pyright: ignore[reportPrivateUsage]
+        assert name.startswith("oneDNN") is accepted
+        assert settings.matmul.fp32_precision == ("bf16" if accepted else before)
+    finally:
+        settings.matmul.fp32_precision = before
