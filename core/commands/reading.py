@@ -143,7 +143,7 @@ def _unit_lines(view: UnitView, vocab: Vocab) -> list[str]:
         records = view.bands.get(band, [])[:SHOWN_RECORDS]
         if records:
             lines += ["", title]
-            lines += table([[number(record.value), _around_peak(record, vocab), record.source] for record in records], (0,))
+            lines += table([[number(record.value), record.source, _around_peak(record, vocab)] for record in records], (0,))
     if view.effects is not None:
         raised = ", ".join(
             vocab.label(effect.token) if effect.token < vocab.size else effect.text for effect in view.effects.raised[:SHOWN_TOKENS]

@@ -14,7 +14,7 @@ from core.errors import AtlasError
 from core.runs import processes
 from core.runs.locks import FileLock
 from core.runs.registry import Registry
-from core.workspace import WORKSPACE_ENV, Workspace
+from core.workspace import WORKSPACE_ENV, Workspace, write_atomic
 
 PORT = 8501
 BROWSER_SECONDS = 90.0
@@ -47,16 +47,23 @@ def serve(arguments: argparse.Namespace, workspace: Workspace) -> int:
     port: int = arguments.port
     if not 1 <= port <= 65535:
         raise AtlasError(f"{port} is not a port: choose one from 1024 to 65535 with --port.")
-    lock = FileLock(workspace.scratch / "dashboard.lock")
+    with FileLock(workspace.scratch / "dashboard.lock") as lock:
+        return _serve(workspace, port, lock, browser=not arguments.no_browser)
+
+
+def _serve(workspace: Workspace, port: int, lock: FileLock, *, browser: bool) -> int:
+    address = workspace.scratch / "dashboard.txt"
     if not lock.acquire():
+        where = f" at {address.read_text('utf8')}" if address.exists() else ""
         raise AtlasError(
-            f"A dashboard is already open on the workspace {workspace.path}: use that one, or choose another with --workspace."
+            f"A dashboard is already open on {workspace.path}{where}: use that one, or choose another workspace with --workspace."
         )
     _check_port(port)
     _check_cache(workspace)
     url = f"http://127.0.0.1:{port}"
+    write_atomic(address, url.encode())
     note(f"Neuron Atlas opens at {url} (workspace {workspace.path}); Ctrl-C ends it.")
-    if not arguments.no_browser:
+    if browser:
         processes.spawn(["-m", "core.commands.serving", url], workspace.scratch / "browser.log")
     # fmt: off
     command = [
