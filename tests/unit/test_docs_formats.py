@@ -1,0 +1,93 @@
+"""docs/formats.md names every column and key of the files that are written, with the right type, and its example runs."""
+
+import contextlib
+import io
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from core.corpus.build import build_slice
+from core.corpus.spec import CorpusSpec
+from core.workspace import Workspace
+from tests.byte_tokenizer import ByteTokenizer
+from tests.synthetic import write_synthetic_index
+
+PAGE = (Path(__file__).resolve().parents[2] / "docs" / "formats.md").read_text("utf8")
+TYPES: dict[str, pa.DataType] = {
+    "int16": pa.int16(),
+    "int32": pa.int32(),
+    "int64": pa.int64(),
+    "uint64": pa.uint64(),
+    "float": pa.float32(),
+    "double": pa.float64(),
+    "bool": pa.bool_(),
+    "string": pa.string(),
+    "binary": pa.binary(),
+}
+
+
+def _table(before: str) -> list[list[str]]:
+    """The cells of the first table after the text `before`."""
+    rows = [line.strip("|").split("|") for line in PAGE[PAGE.index(before) :].split("\n\n|", 1)[1].split("\n\n")[0].splitlines()]
+    return [[cell.strip() for cell in row] for row in rows[2:]]
+
+
+def _columns(before: str) -> dict[str, pa.DataType]:
+    found: dict[str, pa.DataType] = {}
+    for names, kind, *_ in _table(before):
+        dtype = pa.list_(TYPES[kind.removeprefix("list of ")]) if kind.startswith("list of ") else TYPES[kind]
+        found.update(dict.fromkeys(re.findall(r"`(\w+)`", names), dtype))
+    return found
+
+
+def _keys(before: str) -> set[str]:
+    return {name for row in _table(before) for name in re.findall(r"`(\w+)`", row[0])}
+
+
+def _schema(path: Path) -> dict[str, pa.DataType]:
+    schema = pq.read_schema(path)
+    return {
+        name: pa.list_(kind.value_type) if pa.types.is_list(kind) else kind for name, kind in zip(schema.names, schema.types, strict=True)
+    }
+
+
+@pytest.fixture
+def run(workspace: Workspace) -> Path:
+    return workspace.runs / write_synthetic_index(workspace, run="index-20250101-abc123", n_layers=6, width=8, contexts=24)
+
+
+def test_the_slice_is_as_described(workspace: Workspace, tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("The river follows the narrow valley.", "utf8")
+    made = build_slice(workspace, CorpusSpec(str(tmp_path / "a.txt"), 4, 16), ByteTokenizer())
+    assert _schema(made.folder / "contexts.parquet") == _columns("`contexts.parquet`, in rank order")
+    assert _schema(made.folder / "documents.parquet") == _columns("`documents.parquet`:")
+    assert set(made.info) == _keys("`slice.json`:")
+    spec = next(row for row in _table("`slice.json`:") if row[0] == "`spec`")
+    assert set(made.info["spec"]) == set(re.findall(r"\w+", spec[1].split("`")[1]))
+
+
+def test_the_run_and_the_subject_are_as_described(workspace: Workspace, run: Path) -> None:
+    manifest: dict[str, Any] = json.loads((run / "manifest.json").read_text("utf8"))
+    assert set(manifest) == _keys("`manifest.json`: the result")
+    for kind in ("units", "records", "positions"):
+        assert _schema(run / manifest["files"]["mlp.0"][kind]["path"]) == _columns(f"### {kind}.parquet")
+    assert _schema(run / manifest["effects"]["mlp.0"]["path"]) == _columns("### effects/")
+    (subject,) = workspace.subjects.iterdir()
+    assert set(json.loads((subject / "subject.json").read_text("utf8"))) == _keys("`subject.json` is the card")
+    assert _schema(subject / "vocab.parquet") == _columns("`vocab.parquet`, one row")
+
+
+def test_the_example_reads_the_peak_it_says_it_reads(workspace: Workspace, run: Path) -> None:
+    code = PAGE.split("```python\n")[1].split("```")[0].replace('Path("data/workspace/runs/index-20250101-abc123")', f"Path({str(run)!r})")
+    said = io.StringIO()
+    with contextlib.redirect_stdout(said):
+        exec(compile(code, "formats.md", "exec"), {})
+    *_, last = said.getvalue().splitlines()
+    _, activation, value = last.split()
+    assert float(activation) == pytest.approx(float(value), rel=1e-3)
+    assert float(value) > 0
