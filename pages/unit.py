@@ -11,6 +11,7 @@ from core.ui.tokens import View
 from core.ui.unit_address import Asked, WrongAddress, resolve, step
 from core.ui.unit_data import UnitData, prefetch, unit_data
 from core.ui.unit_recompute import recompute
+from core.units import UnitName
 
 server = setup()
 found = [index for index in indexes(server.workspace) if index.manifest["files"]]
@@ -18,10 +19,10 @@ st.html(unit_sections.STYLE)
 
 
 @st.fragment
-def records(packed: bytes) -> None:
+def records(unit: UnitName, packed: bytes) -> None:
     picked = records_view(packed)
     if picked is not None:
-        st.session_state["unit-picked"] = picked.row
+        st.session_state["unit-picked"] = (unit, picked.row)
 
 
 def show(asked: Asked, data: UnitData) -> None:
@@ -38,15 +39,16 @@ def show(asked: Asked, data: UnitData) -> None:
     with st.container(key="unit-body"):
         text, side = st.columns([3, 2], gap="large")
         with text:
-            records(data.records)
+            records(asked.name, data.records)
         with side:
             clicked = unit_sections.margin(data)
     if clicked:
         unit_steps.go(clicked)
         st.rerun()
     with st.expander("Provenance: where these numbers come from, and one record computed again"):
+        unit, row = st.session_state.get("unit-picked", (None, 0))
+        recompute(server.workspace, data.view, row if unit == asked.name else 0)
         unit_sections.provenance(data.view)
-        recompute(server.workspace, data.view, st.session_state.get("unit-picked"))
 
 
 if not found:

@@ -30,7 +30,14 @@ export default function ({ data, parentElement, setStateValue, setTriggerValue }
   view.tell = (name, value) => setStateValue(name, value);
   view.fire = (name, value) => setTriggerValue(name, value);
   view.receive(JSON.parse(decoder.decode(data)));
+  tidyAddress();
   return () => instances.delete(parentElement);
+}
+
+/* Streamlit writes the slashes of a unit's name as %2F; in the address it stands as it is written everywhere else. */
+function tidyAddress() {
+  const tidy = location.search.replaceAll("%2F", "/");
+  if (tidy !== location.search) history.replaceState(history.state, "", location.pathname + tidy + location.hash);
 }
 
 function element(tag, className, text) {
@@ -85,7 +92,7 @@ class TokenView {
   decode(body) {
     this.body = body;
     this.open = new Set();
-    const index = new Uint32Array(bytes(body.index).buffer);
+    const index = new Uint16Array(bytes(body.index).buffer);
     const quantised = new Int16Array(bytes(body.activations).buffer);
     let at = 0;
     this.rows = body.rows.map((row) => {
@@ -108,7 +115,8 @@ class TokenView {
   }
 
   number(value) {
-    return value.toFixed(this.body.digits).replace("-", "−");
+    const written = value.toFixed(this.body.digits);
+    return Number(written) === 0 ? written.replace("-", "") : written.replace("-", "−");
   }
 
   text(piece) {

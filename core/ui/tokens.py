@@ -25,6 +25,7 @@ Curve = Literal["linear", "log"]
 _HERE = Path(__file__).parent
 _LEVELS = 32767
 _NOT_COMPUTED = -32768
+_PIECES = 65536
 _JOINERS = "\u200c\u200d"
 _KEPT = "\n\t\r"
 
@@ -129,6 +130,8 @@ def pack(bands: Sequence[Band], vocab: Vocab, *, key: str, low: float, high: flo
     tokens = np.concatenate([row.tokens for row in rows]) if rows else np.zeros(0, np.int32)
     ids, index = np.unique(tokens, return_inverse=True)
     known = [int(i) for i in ids]
+    if len(known) > _PIECES:
+        raise ValueError(f"at most {_PIECES} different tokens fit into one view")
     pieces = [piece_text(piece) for piece in vocab.pieces(known)]
     quantised = [_quantise(row.activations) for row in rows]
     limit = max(abs(low), abs(high))
@@ -143,7 +146,7 @@ def pack(bands: Sequence[Band], vocab: Vocab, *, key: str, low: float, high: flo
         "pieces": pieces,
         "raw": _raw(known, pieces, vocab),
         "ids": known,
-        "index": _base64(index.astype("<u4")),
+        "index": _base64(index.astype("<u2")),
         "activations": _base64(np.concatenate([q for q, _ in quantised]) if rows else np.zeros(0, "<i2")),
         "rows": [
             {

@@ -42,7 +42,7 @@ def compare(record: Record, answer: dict[str, Any]) -> Compared:
 
 
 @st.fragment
-def recompute(workspace: Workspace, view: UnitView, picked: int | None) -> None:
+def recompute(workspace: Workspace, view: UnitView, picked: int) -> None:
     """The choice of a record, the button, and the two rows. picked: the record whose token was clicked last."""
     records = record_list(view)
     if not records:
@@ -56,7 +56,7 @@ def recompute(workspace: Workspace, view: UnitView, picked: int | None) -> None:
         return f"{_SHOWN[record.band]} {record.rank + 1} · {number(record.value, scale)} · {token} · context {record.context}"
 
     with st.container(horizontal=True, vertical_alignment="bottom"):
-        place = st.selectbox("Record", range(len(records)), index=min(picked or 0, len(records) - 1), format_func=shown)
+        place = st.selectbox("Record", range(len(records)), index=min(picked, len(records) - 1), format_func=shown)
         asked = st.button("recompute this record")
     if not asked:
         return

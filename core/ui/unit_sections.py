@@ -13,7 +13,7 @@ from core.store.units import UnitView
 from core.ui import charts, nav, theme
 from core.ui.bars import bar_tables
 from core.ui.unit_data import UnitData
-from core.ui.unit_tables import number, percent
+from core.ui.unit_tables import number, percent, signed
 from core.units import UnitName
 from core.workspace import Workspace
 
@@ -35,7 +35,7 @@ STYLE = """<style>
 .nu-title {display: flex; flex-wrap: wrap; gap: 0 .7rem; align-items: baseline}
 .nu-title h1 {font-size: 1.5rem !important; font-weight: 680; padding: 0 !important; margin: 0; letter-spacing: -.01em}
 .nu-title span {color: var(--na-muted); font-size: .9rem}
-.nu-stats {display: flex; flex-wrap: wrap; gap: .35rem 1.7rem; margin: 0 0 .3rem !important; padding: 0}
+.nu-stats {display: flex; flex-wrap: wrap; gap: .35rem 1.7rem; margin: 0 0 .3rem !important; padding: 0 !important}
 .nu-stats > div {position: relative; cursor: help; outline: none; line-height: 1.3}
 .nu-stats dd, .nu-stats dt {margin: 0 !important; padding: 0}
 .nu-stats dd { font-weight: 650; font-size: .98rem; font-variant-numeric: tabular-nums}
@@ -45,6 +45,8 @@ STYLE = """<style>
   z-index: 20; width: max-content; max-width: min(20rem, 60vw); padding: .4rem .6rem; border: 1px solid var(--na-hairline);
   border-radius: 6px;
   background: var(--na-surface); color: var(--na-text); font-size: .8rem; line-height: 1.45; box-shadow: 0 2px 10px rgb(0 0 0 / .14)}
+.nu-facts {padding: 0 !important; margin: 0 !important}
+.nu-near a {color: var(--na-accent)}
 .nu-partial {color: var(--na-muted); font-size: .84rem; margin: 0}
 .nu-partial b {color: var(--na-accent); font-weight: 600}
 .st-key-unit-steps button {min-height: 0; padding: .22rem .6rem; font-size: .84rem}
@@ -52,6 +54,7 @@ STYLE = """<style>
 .st-key-unit-steps [data-testid="stTextInputRootElement"] {min-height: 0; height: 2rem}
 .st-key-unit-steps [data-testid="InputInstructions"] {display: none}
 @media (max-width: 800px) {
+  .nu-title {padding-top: 1rem}
   .st-key-unit-body > [data-testid="stLayoutWrapper"] > [data-testid="stHorizontalBlock"],
   .st-key-unit-body > [data-testid="stHorizontalBlock"] {flex-direction: column}
   .st-key-unit-body [data-testid="stColumn"] {width: 100% !important; min-width: 100% !important; flex: 1 1 100% !important}
@@ -136,7 +139,7 @@ def wrong(sentence: str, near: list[UnitName]) -> None:
         links = " · ".join(
             f'<a href="{html.escape(nav.unit_address(name), quote=True)}" target="_self">{html.escape(str(name))}</a>' for name in near
         )
-        st.html(f'<p class="na-lead">Nearby: {links}</p>')
+        st.html(f'<p class="na-lead nu-near">Nearby: {links}</p>')
 
 
 def notice(sentence: str) -> None:
@@ -147,7 +150,7 @@ def notice(sentence: str) -> None:
 def provenance(view: UnitView) -> None:
     """Every item of the recipe behind the numbers on this page."""
     lines = "".join(f"<dt>{html.escape(key)}</dt><dd>{html.escape(value)}</dd>" for key, value in flatten(view.provenance))
-    st.html(f'<dl class="na-facts">{lines}</dl>')
+    st.html(f'<dl class="na-facts nu-facts">{lines}</dl>')
 
 
 def flatten(recipe: Mapping[str, Any], before: str = "") -> list[tuple[str, str]]:
@@ -175,9 +178,9 @@ def significant(value: float | None) -> str:
     if value is None or not math.isfinite(value):
         return "–"
     if value != 0 and not 1e-4 <= abs(value) < 1e6:
-        return f"{value:.2e}".replace("-", "−")
+        return signed(f"{value:.2e}")
     places = 0 if value == 0 else max(0, 2 - math.floor(math.log10(abs(value))))
-    return f"{value:,.{places}f}".replace("-", "−")
+    return signed(f"{value:,.{places}f}")
 
 
 def _plain(sentence: str) -> str:

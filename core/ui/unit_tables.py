@@ -81,7 +81,7 @@ def similar_table(view: UnitView) -> Table:
     lines = [
         Line(
             name=f"{each.name.site} / {each.name.index}",
-            value=f"{each.cosine:.3f}".replace("-", "−"),
+            value=signed(f"{each.cosine:.3f}"),
             share=min(1.0, abs(each.cosine)),
             hue="m",
             unit=str(each.name),
@@ -139,7 +139,12 @@ def token_name(text: str) -> str:
 
 def number(value: float | None, scale: float) -> str:
     """A number with about four significant digits at the size of `scale`; “–” where it is undefined."""
-    return "–" if value is None or not math.isfinite(value) else f"{value:,.{digits(scale)}f}".replace("-", "−")
+    return "–" if value is None or not math.isfinite(value) else signed(f"{value:,.{digits(scale)}f}")
+
+
+def signed(written: str) -> str:
+    """A written number with a true minus sign, and none before a zero."""
+    return written.lstrip("-") if not written.strip("-0.") else written.replace("-", "−")
 
 
 def percent(share: float | None) -> str:
