@@ -43,7 +43,7 @@ def progress_line(run: Run) -> str:
     """Where a run is: `1,024 of 4,096 contexts · 210 a second · 15 s left`."""
     if run.state == "queued":
         return "waiting for the worker"
-    parts = [run.stage] if run.stage else []
+    parts = [run.stage] if run.stage and run.active else []
     if run.total:
         parts.append(f"{run.done:,} of {run.total:,} {run.unit}")
     if run.state == "running":
