@@ -70,6 +70,12 @@ def _sentence(error: BaseException, name: str, revision: str | None, doing: str)
         return AtlasError(
             f"The weights of “{name}” are damaged: a safetensors file is cut off or not one. Download or save the model again."
         )
+    if any("trust_remote_code" in str(link) for link in chain):
+        return AtlasError(f"“{name}” only works with program code of its own, which is never run here: choose another model.")
+    if any("does not recognize this architecture" in str(link) for link in chain):
+        return AtlasError(
+            f"“{name}” is of a kind that the installed transformers does not know: update transformers, or choose another model."
+        )
     system = next((link for link in chain if isinstance(link, OSError) and link.errno is not None), None)
     if system is not None:
         return explain_os_error(system, f"{doing} “{name}”")

@@ -100,6 +100,10 @@ def _place(workspace: Workspace, name: str, revision: str | None) -> _Place:
     name = name.strip()
     if not name:
         raise AtlasError("No model was named: give a folder's path, a hub id such as EleutherAI/pythia-70m, or default.")
+    if not name.isprintable():
+        raise AtlasError("A model's name holds only printable characters: give a folder's path, a hub id, or default.")
+    if "://" in name:
+        raise AtlasError(f"{name} is an address: write the model's name on the hub, such as EleutherAI/pythia-70m, or a folder's path.")
     if name in ("default", embedded.SLUG):
         return _Place("embedded", str(embedded.prepare(workspace)), embedded.SOURCE)
     plain = not any(character in name for character in "/\\~ ")
@@ -147,10 +151,12 @@ def _tokenizer(place: _Place, commit: str | None) -> Any:
     try:
         with explained(place.name, commit, "reading the tokenizer of"):
             return AutoTokenizer.from_pretrained(place.path, revision=commit, trust_remote_code=False)
-    except AtlasError as error:
+    except AtlasError:
         if place.source == "hub":
             raise
-        raise AtlasError(f"The folder {place.path} has no tokenizer that can be read: put its tokenizer.json there. ({error})") from None
+        if (Path(place.path) / "tokenizer.json").is_file():
+            raise AtlasError(f"The tokenizer in {place.path} cannot be read: save it there again with save_pretrained.") from None
+        raise AtlasError(f"The folder {place.path} has no tokenizer that can be read: put its tokenizer.json there.") from None
 
 
 def _model(place: _Place, commit: str | None, dtype: torch.dtype) -> Any:
@@ -161,16 +167,24 @@ def _model(place: _Place, commit: str | None, dtype: torch.dtype) -> Any:
     try:
         with explained(place.name, commit, "loading the weights of"):
             loaded: Any = AutoModelForCausalLM.from_pretrained(
-                place.path, revision=commit, dtype=dtype, use_safetensors=True, trust_remote_code=False, output_loading_info=True
+                place.path,
+                revision=commit,
+                dtype=dtype,
+                use_safetensors=True,
+                trust_remote_code=False,
+                output_loading_info=True,
+                ignore_mismatched_sizes=True,  # refused below, by name
             )
     finally:
         logging.set_verbosity(verbosity)
     model, report = loaded
     missing: list[str] = sorted(report["missing_keys"])
+    if report["mismatched_keys"]:
+        name = min(key[0] for key in report["mismatched_keys"])
+        raise AtlasError(f"The weights of “{place.name}” do not fit its config.json: {name} has another shape. Save the model again.")
     if missing:
-        raise AtlasError(
-            f"The weights of “{place.name}” are incomplete: {missing[0]} and {len(missing) - 1} others are missing from its files."
-        )
+        others = f" and {len(missing) - 1} more are" if len(missing) > 1 else " is"
+        raise AtlasError(f"The weights of “{place.name}” are incomplete: {missing[0]}{others} missing. Download or save the model again.")
     return model.eval().requires_grad_(False)
 
 
@@ -214,10 +228,11 @@ def _write(workspace: Workspace, info: SubjectInfo, vocab: Vocab) -> SubjectInfo
     folder = subject_folder(workspace, info.slug)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        if not (folder / "vocab.parquet").is_file():
+        card = folder / "subject.json"
+        if not card.is_file() or not (folder / "vocab.parquet").is_file():  # without a card, what lies there may be another's
             vocab.save(folder / "vocab.parquet")
-        if not (folder / "subject.json").is_file() or subject_info(workspace, info.slug) != info:
-            write_json(folder / "subject.json", info.to_json())
+        if not card.is_file() or subject_info(workspace, info.slug) != info:
+            write_json(card, info.to_json())
     except OSError as error:
         raise explain_os_error(error, f"registering the model {info.slug}") from None
     return info

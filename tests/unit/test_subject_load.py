@@ -183,6 +183,8 @@ def test_models_that_do_not_predict_the_next_token_are_refused(workspace: Worksp
         ("../../nowhere/x", "There is no folder"),
         ("<script>alert(1)</script>", "neither a folder nor a model's name"),
         ("", "No model was named"),
+        ("gpt\n2\x00", "only printable characters"),
+        ("https://huggingface.co/gpt2", "is an address"),
         ("/nowhere/at/all", "There is no folder /nowhere/at/all"),
         ("./nowhere", "There is no folder"),
         (__file__, "is a file"),
@@ -221,13 +223,15 @@ def test_damaged_files(workspace: Workspace, tiny: Path) -> None:
     assert "model.layers.1.mlp.down_proj.weight" in refusal(workspace, tiny)
     tensors["model.layers.1.mlp.down_proj.weight"] = torch.zeros(3, 3)
     save_file(tensors, weights, metadata={"format": "pt"})
-    assert "cannot be used" in refusal(workspace, tiny)
+    assert "do not fit its config.json: model.layers.1.mlp.down_proj.weight" in refusal(workspace, tiny)
     weights.write_bytes(whole)
     (tiny / "tokenizer.json").write_text("{rubbish")
-    assert "tokenizer" in refusal(workspace, tiny)
+    assert "The tokenizer in" in refusal(workspace, tiny)
     (tiny / "tokenizer.json").unlink()
     assert "has no tokenizer that can be read" in refusal(workspace, tiny)
-    for content in ("{rubbish", "[]", "{}", '{"model_type": "nonesuch"}'):
+    (tiny / "config.json").write_text('{"model_type": "nonesuch"}')
+    assert "update transformers" in refusal(workspace, tiny)
+    for content in ("{rubbish", "[]", "{}"):
         (tiny / "config.json").write_text(content)
         assert "cannot be used" in refusal(workspace, tiny)
 
@@ -238,7 +242,7 @@ def test_a_models_own_code_is_never_run(workspace: Workspace, tiny: Path, tmp_pa
     (tiny / "config.json").write_text(json.dumps(config))
     trace = tmp_path / "it ran"
     (tiny / "code.py").write_text(f"open({str(trace)!r}, 'w')\nraise SystemExit")
-    assert "cannot be used" in refusal(workspace, tiny)
+    assert "program code of its own, which is never run" in refusal(workspace, tiny)
     assert not trace.exists()
 
 
