@@ -174,7 +174,7 @@ def _interesting(densities: Array, kurtosis: Array) -> Array:
 
 
 def _ingest_contexts(cursor: duckdb.DuckDBPyConnection, identity: str, text: SliceText) -> None:
-    if cursor.execute("SELECT 1 FROM contexts WHERE slice = ? LIMIT 1", [identity]).fetchone():
+    if cursor.execute("SELECT 1 FROM contexts WHERE slice = ? LIMIT 1", [identity]).fetchall():
         return  # a slice's name is its content
     documents = pa.array(text.document_ids).take(pa.array(text.document))
     sources = pa.array(text.sources).take(pa.array(text.document))
@@ -185,7 +185,7 @@ def _ingest_contexts(cursor: duckdb.DuckDBPyConnection, identity: str, text: Sli
 
 def _ingest_vocab(cursor: duckdb.DuckDBPyConnection, workspace: Workspace, index: IndexInfo) -> None:
     key = [index.slug, index.subject["tokenizer_hash"]]
-    if cursor.execute("SELECT 1 FROM vocabularies WHERE subject = ? AND tokenizer_hash = ?", key).fetchone():
+    if cursor.execute("SELECT 1 FROM vocabularies WHERE subject = ? AND tokenizer_hash = ?", key).fetchall():
         return
     for table in ("vocabularies", "vocab"):
         cursor.execute(f"DELETE FROM {table} WHERE subject = ?", [index.slug])

@@ -60,8 +60,8 @@ def schema_version(connection: duckdb.DuckDBPyConnection) -> int:
         if tables:
             raise NotACache
         return 0
-    found = connection.execute("SELECT max(version) FROM schema_version").fetchone()
-    return int(found[0]) if found and found[0] is not None else 0
+    found: list[Any] = connection.execute("SELECT coalesce(max(version), 0) FROM schema_version").fetchall()
+    return int(found[0][0])
 
 
 def check_version(version: int, path: str) -> None:

@@ -69,15 +69,16 @@ def random_interesting(cache: Cache, run: str, seed: int) -> UnitName:
     """One unit by chance among the interesting ones, or among all when none is. Raises AtlasError when the run is not in the cache."""
     with cache.cursor() as cursor:
         for condition in ("interesting", "true"):
-            found: Any = cursor.execute(f"SELECT count(*) FROM units WHERE run = ? AND {condition}", [run]).fetchone()
-            if found[0]:
-                place = int(np.random.default_rng(abs(seed)).integers(found[0]))
-                row: Any = cursor.execute(
+            counts: list[Any] = cursor.execute(f"SELECT count(*) FROM units WHERE run = ? AND {condition}", [run]).fetchall()
+            if counts[0][0]:
+                place = int(np.random.default_rng(abs(seed)).integers(counts[0][0]))
+                rows: list[Any] = cursor.execute(
                     "SELECT i.subject, u.kind, u.layer, i.basis, u.unit FROM units u JOIN indexes i ON i.run = u.run "
                     f"WHERE u.run = ? AND {condition} ORDER BY u.ordinal LIMIT 1 OFFSET ?",
                     [run, place],
-                ).fetchone()
-                return UnitName(row[0], Site(row[1], row[2]), row[3], row[4])
+                ).fetchall()
+                subject, kind, layer, basis, unit = rows[0]
+                return UnitName(subject, Site(kind, layer), basis, unit)
     raise AtlasError("This index has no units to show yet: wait for its first results.")
 
 

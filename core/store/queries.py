@@ -79,13 +79,16 @@ def explore(
     if sort not in SORTS:
         raise AtlasError(f"Units cannot be sorted by “{sort[:40]}”: choose one of {', '.join(SORTS)}.")
     where, values = _filters(run, kinds, layers, {"density": density, "kurtosis": kurtosis, "max": maximum}, token, text)
-    order = f"{SORTS[sort]} {'DESC' if descending else 'ASC'} NULLS LAST, ordinal"
+    order = f"key {'DESC' if descending else 'ASC'} NULLS LAST, ordinal"
     with cache.cursor() as cursor:
-        found: Any = cursor.execute(f"SELECT count(*) FROM units WHERE {where}", values).fetchone()
-        chosen = cursor.execute(
-            f"SELECT ordinal FROM units WHERE {where} ORDER BY {order} LIMIT ? OFFSET ?", [*values, max(0, limit), max(0, offset)]
+        chosen: list[Any] = cursor.execute(
+            f"WITH found AS MATERIALIZED (SELECT ordinal, {SORTS[sort]} AS key FROM units WHERE {where}), "
+            f"page AS (SELECT * FROM found ORDER BY {order} LIMIT ? OFFSET ?) "
+            f"SELECT total, ordinal FROM (SELECT count(*) AS total FROM found) LEFT JOIN page ON true ORDER BY {order}",
+            [*values, max(0, limit), max(0, offset)],
         ).fetchall()
-    return rows_of(cache, run, [ordinal for (ordinal,) in chosen]), int(found[0])
+    ordinals = [ordinal for _, ordinal in chosen if ordinal is not None]
+    return rows_of(cache, run, ordinals), int(chosen[0][0])
 
 
 def rows_of(cache: Cache, run: str, ordinals: Collection[int]) -> pd.DataFrame:
@@ -159,6 +162,6 @@ def _filters(
             "SELECT context FROM contexts WHERE slice = (SELECT slice FROM indexes WHERE run = ?) AND contains(lower(text), lower(?))"
         )
         in_records = f"SELECT ordinal FROM top_records WHERE run = ? AND context IN ({contexts})"
-        where.append(f"ordinal IN ({in_records} UNION ALL {in_tokens.format(subject, 'contains(lower(text), lower(?))')})")
+        where.append(f"ordinal IN ({in_records} UNION {in_tokens.format(subject, 'contains(lower(text), lower(?))')})")
         values += [run, run, text, run, run, text]
     return " AND ".join(where), values
