@@ -13,8 +13,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from core.runs import client
+from core.runs.registry import Registry
+from core.workspace import Workspace
+
 ROOT = Path(__file__).resolve().parents[2]
 START_SECONDS = 90
+STOP_SECONDS = 20
 
 
 @dataclass(frozen=True)
@@ -66,7 +71,7 @@ def answers(url: str) -> bool:
 
 @contextlib.contextmanager
 def serving(workspace: Path, log: Path) -> Iterator[Server]:
-    """Serve `workspace` until the block ends. Raises AssertionError with the log when the dashboard does not come up."""
+    """Serve `workspace` until the block ends, then end all that was started for it. Raises AssertionError with the log when the dashboard does not come up."""
     port = free_port()
     server = Server(f"http://127.0.0.1:{port}", workspace, log)
     with log.open("ab") as output:
@@ -83,6 +88,18 @@ def serving(workspace: Path, log: Path) -> Iterator[Server]:
         yield server
     finally:
         end(process)
+        leave(Workspace.open(workspace))
+
+
+def leave(workspace: Workspace) -> None:
+    """End the workers, which by design outlive the dashboard: ask for every run's cancel, and the warm one to go."""
+    registry = Registry(workspace)
+    for run in registry.list(active=True):
+        registry.request_cancel(run.id)
+    client.stop(workspace)
+    deadline = time.monotonic() + STOP_SECONDS
+    while registry.list(active=True) and time.monotonic() < deadline:
+        time.sleep(0.1)
 
 
 def end(process: "subprocess.Popen[bytes]") -> None:

@@ -5,13 +5,22 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Literal
-from urllib.parse import urlsplit
+from urllib.parse import parse_qsl, urlsplit
 
 from playwright.sync_api import Browser, ConsoleMessage, Dialog, Locator, Page, Request, expect
 
 from tests.browser.server import Server
 
 Theme = Literal["light", "dark"]
+
+PAGES = {
+    "overview": "",
+    "explore": "explore",
+    "unit": "unit?unit=smollm2-135m-instruct/mlp.22/neurons/91",
+    "try_text": "try_text",
+    "runs": "runs",
+}
+"""Every page, with the address at which it shows something of the embedded model."""
 
 FLAGS = [
     "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
@@ -55,6 +64,14 @@ class View:
         """Open a path of the dashboard as a fresh visit and wait until its script has run."""
         self.page.goto(f"{self.server.url}/{path.lstrip('/')}")
         self.settled()
+
+    def query(self) -> dict[str, str]:
+        """What the address asks for, decoded."""
+        return dict(parse_qsl(urlsplit(self.page.url).query))
+
+    def asks(self, **values: str) -> None:
+        """Wait until the address asks for these values."""
+        self.page.wait_for_url(lambda url: values.items() <= dict(parse_qsl(urlsplit(url).query)).items(), timeout=PATIENCE)
 
     def settled(self) -> None:
         """Wait until no script runs and nothing shown is out of date."""

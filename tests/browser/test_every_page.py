@@ -1,0 +1,62 @@
+"""What holds for every page: both themes, wide and narrow, nothing on the console, nobody else asked, and the deep link."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, expect
+
+from core.workspace import Workspace
+from tests.browser.server import Server, serving
+from tests.browser.view import PAGES, PATIENCE, Theme, viewing
+from tests.synthetic import write_synthetic_index
+
+TITLES = ["Overview", "Explore", "Unit", "Try text", "Runs"]
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize("width", [1440, 600])
+@pytest.mark.parametrize("page", PAGES)
+def test_a_page_is_quiet_and_fits(browser: Browser, real: Server, page: str, theme: Theme, width: int) -> None:
+    with viewing(browser, real, theme, width) as view:
+        view.go(PAGES[page])
+        expect(view.page.get_by_role("heading", level=1)).to_be_visible(timeout=PATIENCE)
+        view.check()
+        assert view.overflow() == 0
+
+
+@pytest.fixture
+def fresh(browser: Browser, tmp_path: Path) -> Iterator[Server]:
+    """A dashboard that nobody has visited yet."""
+    write_synthetic_index(Workspace.open(tmp_path / "ws"))
+    with serving(tmp_path / "ws", tmp_path / "serve.log") as server:
+        yield server
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if page != "overview"])
+def test_the_first_visit_of_a_server_may_be_any_page(browser: Browser, fresh: Server, page: str) -> None:
+    with viewing(browser, fresh) as view:
+        view.go("unit?unit=tiny/mlp.1/neurons/4" if page == "unit" else PAGES[page])
+        expect(view.page.get_by_role("heading", level=1)).to_be_visible(timeout=PATIENCE)
+        links = view.page.get_by_test_id("stSidebarNavLink")
+        expect(links).to_have_text(TITLES, timeout=PATIENCE)
+        assert view.page.title().endswith("Neuron Atlas")
+        view.check()
+
+
+def test_the_navigation_leads_to_every_page(browser: Browser, real: Server) -> None:
+    with viewing(browser, real) as view:
+        view.go("")
+        for title in [*TITLES[1:], TITLES[0]]:
+            view.page.get_by_test_id("stSidebarNavLink").filter(has_text=title).click()
+            expect(view.page).to_have_title(f"{title} · Neuron Atlas", timeout=PATIENCE)
+            view.settled()
+            expect(view.page.get_by_role("heading", level=1)).to_be_visible(timeout=PATIENCE)
+        view.check()
+
+
+def test_a_page_that_does_not_exist_says_so(browser: Browser, real: Server) -> None:
+    with viewing(browser, real) as view:
+        view.go("no-such-page")
+        view.see("Page not found")
+        view.check()
