@@ -6,7 +6,7 @@ from core.errors import AtlasError
 from core.store.catalog import indexes
 from core.ui import state, unit_sections, unit_steps
 from core.ui.records import records_view
-from core.ui.setup import refuse, setup
+from core.ui.setup import refuse, sentence, setup
 from core.ui.tokens import View
 from core.ui.unit_address import Asked, WrongAddress, resolve, step
 from core.ui.unit_data import UnitData, prefetch, unit_data
@@ -32,8 +32,8 @@ def show(asked: Asked, data: UnitData) -> None:
     with buttons:
         unit_steps.steps(server, found, asked)
     refused = unit_steps.refused()
-    for sentence in [*([refused] if refused else []), *View.read(st.query_params.to_dict())[1]]:
-        unit_sections.notice(sentence)
+    for said in [*([refused] if refused else []), *View.read(st.query_params.to_dict())[1]]:
+        sentence(said)
     unit_sections.progress(server.workspace, asked.index)
     unit_sections.statistics(data.view)
     with st.container(key="unit-body"):

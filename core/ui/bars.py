@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Literal, cast
 
 import streamlit as st
+from streamlit.components.v2 import component
 
 _HERE = Path(__file__).parent
 
@@ -60,7 +61,7 @@ def _nothing() -> None:
 
 @st.cache_resource(show_spinner=False)
 def _component() -> Any:
-    return st.components.v2.component(
+    return component(
         "neuron_atlas_bars",
         html='<div class="bt">\n</div>',
         css=(_HERE / "bars.css").read_text("utf8"),

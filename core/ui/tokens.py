@@ -15,6 +15,7 @@ from typing import Any, Literal, cast, get_args
 import numpy as np
 import numpy.typing as npt
 import streamlit as st
+from streamlit.components.v2 import component
 
 from core.vocab import Vocab
 
@@ -227,7 +228,7 @@ def _nothing() -> None:
 
 @st.cache_resource(show_spinner=False)
 def _component() -> Any:
-    return st.components.v2.component(
+    return component(
         "neuron_atlas_tokens",
         html='<div class="tv">\n<div class="bar"></div><div class="list"></div><div class="tip" role="tooltip" hidden></div>\n</div>',
         css=(_HERE / "tokens.css").read_text("utf8"),

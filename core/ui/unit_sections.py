@@ -12,6 +12,7 @@ from core.store.catalog import IndexInfo, indexes
 from core.store.units import UnitView
 from core.ui import charts, nav, theme
 from core.ui.bars import bar_tables
+from core.ui.setup import sentence
 from core.ui.unit_data import UnitData
 from core.ui.unit_tables import number, percent, signed
 from core.units import UnitName
@@ -132,19 +133,14 @@ def waiting(workspace: Workspace) -> None:
     watch()
 
 
-def wrong(sentence: str, near: list[UnitName]) -> None:
+def wrong(text: str, near: list[UnitName]) -> None:
     """What is wrong with the address, in one sentence, and units that do exist."""
-    st.error(_plain(sentence))
+    sentence(text)
     if near:
         links = " · ".join(
             f'<a href="{html.escape(nav.unit_address(name), quote=True)}" target="_self">{html.escape(str(name))}</a>' for name in near
         )
         st.html(f'<p class="na-lead nu-near">Nearby: {links}</p>')
-
-
-def notice(sentence: str) -> None:
-    """Something asked for that could not be done; the page shows the rest."""
-    st.warning(_plain(sentence))
 
 
 def provenance(view: UnitView) -> None:
@@ -181,8 +177,3 @@ def significant(value: float | None) -> str:
         return signed(f"{value:.2e}")
     places = 0 if value == 0 else max(0, 2 - math.floor(math.log10(abs(value))))
     return signed(f"{value:,.{places}f}")
-
-
-def _plain(sentence: str) -> str:
-    """A sentence for Streamlit's Markdown: nothing in it is markup."""
-    return "".join(f"\\{c}" if c in r"\`*_{}[]()<>#+-.!|~$:&" else c for c in sentence)
