@@ -51,7 +51,9 @@ def fields() -> None:
         place.text_input(label, key=f"explore_{name}", placeholder=hint, max_chars=MAX_TEXT, on_change=changed, args=(name,))
     if len(kinds) > 1:
         st.session_state["explore_kind"] = state.raw("kind") if state.raw("kind") in kinds else ""
-        places[-1].selectbox("Site", ["", *kinds], key="explore_kind", format_func=lambda kind: kind or "all", on_change=changed, args=("kind",))
+        places[-1].selectbox(
+            "Site", ["", *kinds], key="explore_kind", format_func=lambda kind: kind or "all", on_change=changed, args=("kind",)
+        )
 
 
 def whole_table(filters: Filters, total: int) -> bytes:
@@ -80,7 +82,11 @@ def listing(filters: Filters) -> None:
         )
         steps(asked, pages, "top")
     click = unit_rows(
-        rows_from(frame, index.run, numbers=True), key="explore_rows", columns=COLUMNS, sort=filters.sort, descending=filters.descending
+        rows_from(frame, state.raw("run"), numbers=True),
+        key="explore_rows",
+        columns=COLUMNS,
+        sort=filters.sort,
+        descending=filters.descending,
     )
     if pages > 1:
         with st.container(horizontal=True, horizontal_alignment="right"):

@@ -28,7 +28,9 @@ def read_text() -> str:
     """The box and its button; the text that is in the address, or the sample."""
     text = state.phrase("text", "text", MAX_CHARACTERS, SAMPLE)
     with st.form("try", border=False):
-        typed = st.text_area("Text to read", text, height=92, key=f"typed_{hash(text)}", label_visibility="collapsed", placeholder="Type or paste text")
+        typed = st.text_area(
+            "Text to read", text, height=92, key=f"typed_{hash(text)}", label_visibility="collapsed", placeholder="Type or paste text"
+        )
         if st.form_submit_button("Read it"):
             if len(typed) > MAX_CHARACTERS:
                 sentence(f"The text has {len(typed):,} characters; at most {MAX_CHARACTERS:,} are taken: shorten it.")
@@ -50,7 +52,14 @@ def picture(tried: Tried) -> int:
         "units exceed their own 99.9th percentile</span></div>"
     )
     clicked = fire_grid(
-        tried.tokens, tried.vocab, sites=tried.sites, fires=tried.fires, widths=tried.widths, strength=tried.strength, picked=token, key="fires"
+        tried.tokens,
+        tried.vocab,
+        sites=tried.sites,
+        fires=tried.fires,
+        widths=tried.widths,
+        strength=tried.strength,
+        picked=token,
+        key="fires",
     )
     if clicked is not None and clicked != token and 0 <= clicked <= last:
         state.write(token=clicked)
@@ -78,7 +87,9 @@ def units_of(tried: Tried, token: int) -> None:
 def one_unit(tried: Tried) -> None:
     name = state.raw("unit")
     if not name:
-        st.html('<div class="na-h"><b>One unit on this text</b></div><p class="na-muted">Pick a unit from the list to see it on every token.</p>')
+        st.html(
+            '<div class="na-h"><b>One unit on this text</b></div><p class="na-muted">Pick a unit from the list to see it on every token.</p>'
+        )
         return
     answer = ask_unit(server, tried, name)
     link = html.escape(nav.unit_address(name, state.raw("run")), quote=True)

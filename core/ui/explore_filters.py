@@ -43,7 +43,9 @@ class Filters:
                 raise AtlasError(f"The search has {len(given[name]):,} characters; at most {MAX_TEXT} are taken.")
         kind = given.get("kind", "")
         if kind and kind not in kinds:
-            raise AtlasError(f"“{_shown(kind)}” is not a kind of site in this index: it has {', '.join(k for k in SITE_KINDS if k in kinds)}.")
+            raise AtlasError(
+                f"“{_shown(kind)}” is not a kind of site in this index: it has {', '.join(k for k in SITE_KINDS if k in kinds)}."
+            )
         order = given.get("sort") or USUAL_SORT
         if order.removeprefix("-") not in SORTS:
             raise AtlasError(f"“{_shown(order)}” is not an order: sort by {', '.join(SORTS)}, with - before it for the largest first.")

@@ -42,7 +42,11 @@ def pick_index(server: Server, chosen: IndexInfo, *, forget: tuple[str, ...] = (
 
     st.session_state["index_choice"] = chosen.run
     st.sidebar.selectbox(
-        "Index", list(runs), format_func=lambda run: f"{runs[run].slug} · {what_text(runs[run])} · {run}", key="index_choice", on_change=changed
+        "Index",
+        list(runs),
+        format_func=lambda run: f"{runs[run].slug} · {what_text(runs[run])} · {run}",
+        key="index_choice",
+        on_change=changed,
     )
 
 

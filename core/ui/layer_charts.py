@@ -69,7 +69,12 @@ def layer_figure(spread: pd.DataFrame, measure: Measure) -> go.Figure:
             HEIGHT,
             margin={"l": 50, "r": 4, "t": 4, "b": 22},
             bargap=0,
-            xaxis={"showgrid": False, "zeroline": False, "dtick": 5 if len(layers) > 12 else 1, "range": [min(layers) - 0.5, max(layers) + 0.5]},
+            xaxis={
+                "showgrid": False,
+                "zeroline": False,
+                "dtick": 5 if len(layers) > 12 else 1,
+                "range": [min(layers) - 0.5, max(layers) + 0.5],
+            },
             yaxis={"range": [bottom, top], "zeroline": False, **ticks},
         )
     )

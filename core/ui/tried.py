@@ -9,13 +9,13 @@ import numpy as np
 import streamlit as st
 
 from core.errors import AtlasError
-from core.runs.client import call
+from core.runs.client import call, running
 from core.store import queries
 from core.store.catalog import IndexInfo
 from core.store.texts import load_vocab
 from core.ui import nav, words
 from core.ui.index_choice import sites_of
-from core.ui.server import Server
+from core.ui.server import BACKGROUND_ENV, Server
 from core.ui.snippets import chip, split_snippet
 from core.ui.tokens import Band, Heading, Row, View, pack, token_view
 from core.ui.unit_rows import Row as ListRow
@@ -68,7 +68,9 @@ def ask(server: Server, index: IndexInfo, text: str) -> Tried:
     kept = st.session_state.get(_KEPT)
     if kept is not None and kept[0] == key:
         return kept[1]
-    answer = _waiting(lambda say: call(server.workspace, "try_text", SECONDS, on_progress=say, subject=index.slug, run=index.run, text=text))
+    answer = _waiting(
+        server, lambda say: call(server.workspace, "try_text", SECONDS, on_progress=say, subject=index.slug, run=index.run, text=text)
+    )
     tried = Tried(
         index, text, load_vocab(server.workspace, index.slug), answer["tokens"], answer["sites"], answer["fires"], answer["strongest"]
     )
@@ -83,7 +85,8 @@ def ask_unit(server: Server, tried: Tried, unit: str) -> dict[str, Any]:
         raise AtlasError(f"{unit} is not a unit of {tried.index.slug}, the model that read this text.")
     if unit not in tried.units:
         tried.units[unit] = _waiting(
-            lambda say: call(server.workspace, "unit_on_text", SECONDS, on_progress=say, unit=unit, run=tried.index.run, text=tried.text)
+            server,
+            lambda say: call(server.workspace, "unit_on_text", SECONDS, on_progress=say, unit=unit, run=tried.index.run, text=tried.text),
         )
     return tried.units[unit]
 
@@ -140,8 +143,12 @@ def _keep_view(view: View) -> None:
     st.session_state[_VIEW] = view
 
 
-def _waiting(ask: Callable[[Callable[[str], None]], dict[str, Any]]) -> dict[str, Any]:
-    """Ask, showing what is being done meanwhile."""
+def _waiting(server: Server, ask: Callable[[Callable[[str], None]], dict[str, Any]]) -> dict[str, Any]:
+    """Ask, showing what is being done meanwhile. Raises AtlasError."""
+    if not server.background and not running(server.workspace):
+        raise AtlasError(
+            f"No model process runs, and this dashboard was started with {BACKGROUND_ENV}=off: start it without that to try texts."
+        )
     place = st.empty()
 
     def say(doing: str) -> None:

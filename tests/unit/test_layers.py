@@ -18,14 +18,14 @@ MAY_IMPORT: dict[str, set[str]] = {
     "vocab": {"errors", "workspace"},
     "corpus": {"errors", "units", "workspace", "vocab"},
     "subject": {"errors", "units", "workspace", "vocab"},
-    "index": {"errors", "units", "workspace", "vocab", "corpus", "subject"},
+    "index": {"errors", "units", "workspace", "vocab", "corpus", "subject", "runs.progress"},
     "store": {"errors", "units", "workspace", "vocab", "index.bins", "subject.info"},
     "runs": {"errors", "units", "workspace", "vocab"},
     "ui": {"errors", "units", "workspace", "vocab", "store", "runs", "corpus.spec", "subject.info", "index.bins"},
 }
 """Part of core -> what it may import, lazily or not. A dotted name allows one module of a part, not the part."""
-WORKERS = {"core/runs/worker.py", "core/runs/operations.py", "core/runs/interactive.py"}
-"""Processes of their own in core/runs: they may use the model's layers."""
+WORKERS = {"core/runs/worker.py", "core/runs/operations.py", "core/runs/interactive.py", "core/runs/thresholds.py"}
+"""What runs in processes of its own: it may use the model's layers and the store."""
 
 
 def sources(folder: str) -> list[Path]:

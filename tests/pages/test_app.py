@@ -1,0 +1,79 @@
+"""The front door: navigation, and what is said when the workspace cannot be opened."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import duckdb
+import pytest
+
+from core.ui import nav
+from core.workspace import Workspace, write_json
+from tests.pages.conftest import ROOT, OpenPage, alerts, shown
+
+PAGES = ("overview", "explore", "unit", "try_text", "runs")
+
+
+def test_the_front_page_is_the_overview(indexed: Workspace, open_page: OpenPage) -> None:
+    tested = open_page(indexed, "app")
+    assert not tested.exception
+    assert shown(tested).startswith("Overview")
+
+
+def test_every_page_of_the_navigation_exists_and_begins_with_setup() -> None:
+    named = {name for pages in nav.PAGES.values() for name, _ in pages}
+    assert named == set(PAGES) == {path.stem for path in (ROOT / "pages").glob("*.py")}
+    for name in named:
+        first = next(line for line in (ROOT / "pages" / f"{name}.py").read_text("utf8").splitlines() if "setup()" in line)
+        assert first == "server = setup()"
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_a_workspace_of_a_newer_program_is_one_sentence_and_untouched(workspace: Workspace, open_page: OpenPage, page: str) -> None:
+    marker = workspace.path / "workspace.json"
+    write_json(marker, {"schema": 99})
+    tested = open_page(workspace, page)
+    assert not tested.exception
+    assert [sentence for sentence in alerts(tested) if "newer Neuron Atlas" in sentence] == alerts(tested) != []
+    assert json.loads(marker.read_text("utf8")) == {"schema": 99}
+
+
+def test_a_cache_of_a_newer_program_is_one_sentence(workspace: Workspace, open_page: OpenPage) -> None:
+    with duckdb.connect(str(workspace.cache)) as connection:
+        connection.execute("CREATE TABLE schema_version (version INTEGER); INSERT INTO schema_version VALUES (99)")
+    before = workspace.cache.read_bytes()
+    tested = open_page(workspace, "overview")
+    assert len(alerts(tested)) == 1
+    assert "newer Neuron Atlas" in alerts(tested)[0]
+    assert workspace.cache.read_bytes() == before
+
+
+def test_a_cache_that_another_process_owns_is_one_sentence_and_opens_when_it_is_free(workspace: Workspace, open_page: OpenPage) -> None:
+    code = "import duckdb, sys; c = duckdb.connect(sys.argv[1]); print('open', flush=True); sys.stdin.read()"
+    with subprocess.Popen(
+        [sys.executable, "-c", code, str(workspace.cache)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as owner:
+        assert owner.stdout is not None
+        assert owner.stdout.readline() == "open\n"
+        assert "is in use" in alerts(open_page(workspace, "explore"))[0]
+        owner.communicate("")
+    workspace.cache.unlink()
+    assert alerts(open_page(workspace, "explore")) == []
+
+
+def test_a_damaged_run_is_named_and_the_others_are_shown(workspace: Workspace, open_page: OpenPage) -> None:
+    from tests.synthetic import write_synthetic_index
+
+    write_synthetic_index(workspace, n_layers=2, width=8, contexts=16, length=16)
+    (workspace.runs / "index-broken").mkdir()
+    Path(workspace.runs / "index-broken" / "manifest.json").write_text("{", "utf8")
+    tested = open_page(workspace, "overview")
+    assert any("runs/index-broken/manifest.json is damaged" in sentence for sentence in alerts(tested))
+    assert "16 units of tiny" in shown(tested)
+
+
+def test_addresses_are_encoded() -> None:
+    assert nav.unit_address("tiny/mlp.1/neurons/3") == "/unit?unit=tiny/mlp.1/neurons/3"
+    assert nav.address("explore", {"text": "a&b=<c>", "layer": ""}) == "/explore?text=a%26b%3D%3Cc%3E"
+    assert nav.address("overview", {}) == "/"

@@ -1,0 +1,175 @@
+"""Runs: starting an index, what the list says, and what can be done with a run."""
+
+import pytest
+from streamlit.testing.v1 import AppTest
+
+from core.errors import AtlasError
+from core.runs.registry import Registry
+from core.subject.info import subject_info
+from core.ui import words
+from core.ui.index_form import describe
+from core.ui.index_order import BYTES_PER_UNIT, IndexOrder, estimate
+from core.ui.run_list import log_end
+from core.workspace import Workspace
+from tests.pages.conftest import OpenPage, alerts, bodies, shown
+from tests.synthetic import write_synthetic_index
+
+PARAMS = IndexOrder(model="tiny").params()
+
+
+def press(tested: AppTest, label: str) -> AppTest:
+    return next(button for button in tested.button if button.label == label).click().run()
+
+
+def labels(tested: AppTest) -> list[str]:
+    return [button.label for button in tested.button]
+
+
+def test_an_empty_workspace_offers_the_form(workspace: Workspace, open_page: OpenPage) -> None:
+    tested = open_page(workspace, "runs")
+    assert "No run yet." in shown(tested)
+    assert "Start the index" in labels(tested)
+
+
+def test_the_button_queues_what_the_form_says_and_names_it_in_the_address(
+    indexed: Workspace, open_page: OpenPage, workspace: Workspace
+) -> None:
+    write_synthetic_index(workspace, n_layers=2, width=8, contexts=16, length=16)
+    tested = open_page(workspace, "runs")
+    tested.selectbox[0].set_value("tiny")
+    tested.text_input[-1].set_value("mlp.0-1")
+    tested.number_input[0].set_value(128)
+    press(tested.run(), "Start the index")
+    run = Registry(workspace).list()[0]
+    assert (run.state, run.params["model"], run.params["sites"], run.params["corpus"]["contexts"]) == ("queued", "tiny", "mlp.0-1", 128)
+    assert tested.query_params["run"] == run.id
+    assert run.id in shown(tested)
+
+
+def test_the_same_order_is_not_queued_twice(workspace: Workspace, open_page: OpenPage) -> None:
+    write_synthetic_index(workspace, n_layers=2, width=8, contexts=16, length=16)
+    tested = press(open_page(workspace, "runs"), "Start the index")
+    press(tested, "Start the index")
+    assert len(Registry(workspace).list()) == 1
+
+
+@pytest.mark.parametrize(
+    ("sites", "said"),
+    [
+        ("mlp.99", "the model's layers are 0 to 1"),
+        ("colour", "not a choice of sites"),
+        ("", "No site was chosen"),
+        ("mlp.-1", "not a choice of sites"),
+    ],
+)
+def test_wrong_sites_are_a_sentence_and_no_run(workspace: Workspace, open_page: OpenPage, sites: str, said: str) -> None:
+    write_synthetic_index(workspace, n_layers=2, width=8, contexts=16, length=16)
+    tested = open_page(workspace, "runs")
+    tested.text_input[-1].set_value(sites).run()
+    assert said in alerts(tested)[0]
+    assert next(button for button in tested.button if button.label == "Start the index").disabled
+
+
+def test_a_run_can_be_cancelled_and_taken_up_again(workspace: Workspace, open_page: OpenPage) -> None:
+    registry = Registry(workspace)
+    run = registry.submit("index", PARAMS)
+    tested = press(open_page(workspace, "runs"), "Cancel")
+    assert registry.get(run.id).state == "cancelled"
+    tested.run()
+    press(tested, "Retry")
+    assert registry.get(run.id).state == "queued"
+
+
+def test_a_failed_run_shows_its_sentence_as_plain_text_and_its_log(workspace: Workspace, open_page: OpenPage) -> None:
+    registry = Registry(workspace)
+    run = registry.submit("index", PARAMS)
+    registry.claim_next("batch")
+    registry.update(run.id, done=10, total=100, unit="contexts", stage="reading the text", message="", rate=3.0)
+    registry.fail(run.id, "The memory was not enough <script>alert(1)</script>.")
+    (registry.folder(run.id) / "log.txt").write_text("first\n<script>alert(2)</script>\n", "utf8")
+    tested = open_page(workspace, "runs", run=run.id)
+    assert "The memory was not enough <script>alert(1)</script>." in shown(tested)
+    assert "<script>alert(2)</script>" in shown(tested)
+    assert "<script" not in "".join(bodies(tested))
+    assert {"Resume", "Hide details", "Remove…"} <= set(labels(tested))
+
+
+def test_a_running_run_says_how_fast_and_how_long(workspace: Workspace, open_page: OpenPage) -> None:
+    registry = Registry(workspace)
+    run = registry.submit("index", PARAMS)
+    registry.claim_next("batch")
+    registry.update(run.id, done=1000, total=4000, unit="contexts", stage="reading the text", message="", rate=50.0)
+    assert "reading the text · 1,000 of 4,000 contexts · 50 a second · 1 min left" in shown(open_page(workspace, "runs"))
+
+
+def test_removing_asks_first_and_then_deletes_the_files(workspace: Workspace, open_page: OpenPage) -> None:
+    registry = Registry(workspace)
+    run = registry.submit("index", PARAMS)
+    registry.request_cancel(run.id)
+    tested = press(open_page(workspace, "runs", run=run.id), "Remove…")
+    assert registry.folder(run.id).exists()
+    tested = press(press(tested, "Keep it"), "Remove…")
+    press(tested, "Delete for good")
+    assert not registry.folder(run.id).exists()
+    assert registry.list() == []
+    assert "run" not in tested.query_params
+
+
+@pytest.mark.parametrize("run", ["index-0", "../x", "<b>", "x" * 500, "%2e%2e"])
+def test_a_wrong_run_in_the_address_is_one_sentence(workspace: Workspace, open_page: OpenPage, run: str) -> None:
+    tested = open_page(workspace, "runs", run=run)
+    assert not tested.exception
+    assert len(alerts(tested)) == 1
+
+
+def test_the_estimate_knows_the_disk_and_takes_the_time_from_an_earlier_run(workspace: Workspace) -> None:
+    write_synthetic_index(workspace, n_layers=2, width=8, contexts=16, length=16)
+    info, registry = subject_info(workspace, "tiny"), Registry(workspace)
+    order = IndexOrder(model="tiny", contexts=1000, length=64)
+    first = estimate(order, info, registry.list())
+    assert (first.units, first.disk, first.seconds) == (16, 16 * BYTES_PER_UNIT, None)
+    assert "the time is unknown until the first part is done" in describe(first, 10**12)
+    assert "more than there is" in describe(first, 1000)
+    run = registry.submit("index", IndexOrder(model="tiny", contexts=500).params())
+    registry.claim_next("batch")
+    registry.update(run.id, done=500, total=500, unit="contexts", stage="", message="", rate=None)
+    registry.finish(run.id)
+    done = registry.get(run.id)
+    moved = [type(done)(**{**vars(done), "started": 1000.0, "finished": 1010.0})]
+    assert estimate(order, info, moved).seconds == pytest.approx(20.0)
+    assert estimate(IndexOrder(model="other"), None, moved).seconds is None
+
+
+@pytest.mark.parametrize(
+    "order",
+    [
+        IndexOrder(model="  "), IndexOrder(source=""), IndexOrder(dtype="float8"), IndexOrder(sites="mlp.all,"[:0]),
+        IndexOrder(contexts=0), IndexOrder(length=1), IndexOrder(stride=65), IndexOrder(model="a\x00b"), IndexOrder(source="x\ny"),
+    ],
+)  # fmt: skip
+def test_an_order_that_makes_no_sense_is_refused_in_a_sentence(order: IndexOrder) -> None:
+    with pytest.raises(AtlasError) as refused:
+        order.checked(30)
+    assert str(refused.value).endswith(".")
+
+
+def test_the_end_of_a_long_log_is_read_without_the_rest(workspace: Workspace) -> None:
+    path = workspace.scratch / "log.txt"
+    path.write_bytes(b"x" * 5_000_000 + b"\nlast but one\nlast \xff\n")
+    assert log_end(path).splitlines()[-2:] == ["last but one", "last \ufffd"]
+    assert log_end(workspace.scratch / "none.txt") == ""
+
+
+def test_numbers_read_well() -> None:
+    assert [words.share(v) for v in (0, 0.5, 0.0135, 0.00034, 1, float("nan"))] == ["0 %", "50 %", "1.4 %", "0.034 %", "100 %", "–"]
+    assert [words.number(v) for v in (0, 24.38, -4.84, 371.2, 0.058, 123456, 1e-5)] == [
+        "0",
+        "24.4",
+        "−4.84",
+        "371",
+        "0.058",
+        "1.2e5",
+        "1.0e-5",
+    ]
+    assert [words.duration(v) for v in (8, 200, 620, 7500)] == ["8 s", "3 min 20 s", "10 min", "2 h 5 min"]
+    assert [words.size(v) for v in (512, 18_000, 829e6, 2.4e9)] == ["512 bytes", "18 kB", "829 MB", "2.4 GB"]
