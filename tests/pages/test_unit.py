@@ -51,8 +51,8 @@ def test_a_good_address_shows_that_unit(workspace: Workspace, opened: Open) -> N
     assert "<h1>mlp.1 / neurons / 5</h1>" in said(page)
     data = records(page)
     assert data["body"]["key"].endswith(":tiny/mlp.1/neurons/5")
-    assert [band["title"] for band in data["body"]["bands"]][0] == "Top"
-    assert [band["title"] for band in data["body"]["bands"]][-1] == "Most negative"
+    titles = [band["title"] for band in data["body"]["bands"]]
+    assert titles == ["Top", "99–99.9 %", "90–99 %", "50–90 %", "0–50 %", "Random", "Most negative"]
     assert len(page.get("plotly_chart")) == 1
 
 
