@@ -3,6 +3,7 @@
 Positions of a prepended BOS are left out of answers, or null where an answer runs along a stored context.
 """
 
+import os
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from typing import Any, cast
@@ -45,6 +46,9 @@ class ModelOperations:
 
     def __init__(self, workspace: Workspace) -> None:
         self._workspace = workspace
+        # One text at a time gains little from threads, and when others want the cores too (an index in the batch lane) they wait for
+        # each other: 98 tokens through SmolLM2 on two busy cores took 0.5 to 2 s with one thread, 4 to 10 s with two.
+        torch.set_num_threads(min(torch.get_num_threads(), max(1, (os.cpu_count() or 1) // 2)))
         self._subjects: OrderedDict[tuple[str, str], Subject] = OrderedDict()
         self._thresholds: Remembered[FileKey, tuple[IndexInfo, dict[Site, Thresholds]]] = Remembered(4)
         self._table: dict[str, Callable[[Mapping[str, Any], Say], dict[str, Any]]] = {
