@@ -1,8 +1,8 @@
 """Fixed histogram bins, the same for every unit of every model, so that histograms merge by adding.
 
 A value falls into a bin by its sign and the leading bits of its float32 pattern: eight bins an octave from 2⁻¹⁴ to 2¹⁴ on each side of
-zero, one bin a side for what is smaller, one a side for what is larger, and one bin for zero (and for what is below 2⁻¹²⁹). Bins are numbered from the most
-negative to the most positive, so that their order is the order of values.
+zero, one bin a side for what is smaller, one a side for what is larger, and one bin for zero (and for what is below 2⁻¹²⁹). Bins are
+numbered from the most negative to the most positive, so that their order is the order of values.
 """
 
 from collections.abc import Sequence

@@ -2,19 +2,14 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
 from core.index import kernels
+from core.index.jit import njit
 from core.index.sketch import Array, Sketch
-
-if TYPE_CHECKING:
-
-    def njit(**_options: Any) -> Callable[[Callable[..., Any]], Callable[..., Any]]: ...
-else:
-    from numba import njit
 
 TOP_TOKENS = 20
 SEEN = 3
@@ -50,8 +45,8 @@ class Derived:
 def derive(sketch: Sketch, tokens: Array, totals: Array, decode: Callable[[Sequence[int]], str]) -> Derived:
     """tokens: int32 [contexts, length] of the slice. totals: int64 [vocabulary], how often each token was counted so far.
 
-    A top token's mean is estimated (docs/methods.md): the unit's strongest positions are known exactly; the token's other occurrences take the
-    mean of its sampled positions outside of those, shrunk by one observation towards the same mean over all tokens.
+    A top token's mean is estimated (docs/methods.md): the unit's strongest positions are known exactly; the token's other occurrences
+    take the mean of its sampled positions outside of those, shrunk by one observation towards the same mean over all tokens.
     """
     top = sketch.keys[:, : kernels.OFFSETS[1]]
     best = top.argmax(axis=1)

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -10,21 +10,16 @@ import pyarrow.parquet as pq
 import torch
 
 from core.index.files import UNITS_PER_GROUP, FileNote, note_file
+from core.index.jit import njit
 from core.index.sketch import Array
 from core.subject.subject import Subject
 from core.units import Site
-
-if TYPE_CHECKING:
-
-    def njit(**_options: Any) -> Callable[[Callable[..., Any]], Callable[..., Any]]: ...
-else:
-    from numba import njit
 
 TOKENS = 15
 SIMILAR = 12
 _CHUNK = 256
 MOST_CANDIDATES = 1 << 16
-"""Similar units are looked for in as many neighbouring layers as give at most this many units: for large models all pairs would take hours."""
+"""Similar units are looked for in as many neighbouring layers as give at most this many: all pairs of a large model would take hours."""
 
 
 def write_effects(run_dir: Path, subject: Subject, sites: Sequence[Site], on_site: Callable[[int, int], None]) -> dict[str, FileNote]:

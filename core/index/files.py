@@ -6,6 +6,7 @@ ranks and hashes when a file is read back.
 
 import hashlib
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, TypedDict
 
@@ -39,6 +40,8 @@ class FileNote(TypedDict):
 def write_sketch(folder: Path, sketch: Sketch, derive: Callable[[Sketch], Derived]) -> dict[str, FileNote]:
     """Write units, records and positions of one site into `folder`. Paths in the answer are relative to `folder`'s parent."""
     folder.mkdir(parents=True, exist_ok=True)
+    sketch.strong.settle()
+    sketch.sample.settle()
     pq.write_table(
         _units_table(sketch, derive(sketch)), folder / "units.parquet", compression="zstd", compression_level=1, row_group_size=8192
     )
@@ -121,11 +124,9 @@ def _write_chunks(path: Path, sketch: Sketch, make: Callable[[Sketch, int, int],
 
 def _records_table(sketch: Sketch, start: int, stop: int) -> pa.Table:
     keys = sketch.keys[start:stop]
-    order = np.concatenate(
-        [np.argsort(-keys[:, low:high], axis=1, kind="stable") + low for low, high in zip(OFFSETS, OFFSETS[1:], strict=False)], axis=1
-    )
+    order = np.concatenate([np.argsort(~keys[:, low:high], axis=1, kind="stable") + low for low, high in pairwise(OFFSETS)], axis=1)
     filled = np.take_along_axis(keys, order, 1) != LOWEST
-    counts = np.stack([filled[:, low:high].sum(axis=1) for low, high in zip(OFFSETS, OFFSETS[1:], strict=False)], axis=1)
+    counts = np.stack([filled[:, low:high].sum(axis=1) for low, high in pairwise(OFFSETS)], axis=1)
     sampled = np.zeros_like(counts)
     shown = counts.copy()
     for band, (name, _) in enumerate(BANDS):
@@ -179,14 +180,14 @@ def _ranks(keys: Array) -> Array:
 def _positions_table(sketch: Sketch, start: int, stop: int) -> pa.Table:
     columns: dict[str, list[Array]] = {"contexts": [], "positions": [], "values": [], "weights": [], "counts": []}
     for heap, sampled in ((sketch.strong, False), (sketch.sample, True)):
-        keys, places = heap.keys[start:stop], heap.places[start:stop]
-        order = np.lexsort((places, -keys), axis=1)
-        filled = np.take_along_axis(keys, order, 1) != LOWEST
+        best_first = slice(start, stop), slice(None, None, -1)
+        keys = heap.keys[best_first]
+        filled = keys != LOWEST
         kept = filled.sum(axis=1)
         weight = sketch.tokens / np.maximum(kept, 1) if sampled else np.ones(stop - start)
-        columns["contexts"].append(np.take_along_axis(_ranks(keys), order, 1))
-        columns["positions"].append(np.take_along_axis(places, order, 1))
-        columns["values"].append(np.take_along_axis(heap.values[start:stop], order, 1))
+        columns["contexts"].append(_ranks(keys))
+        columns["positions"].append(heap.places[best_first])
+        columns["values"].append(heap.values[best_first])
         columns["weights"].append(np.broadcast_to(weight[:, None], keys.shape))
         columns["counts"].append(filled)
     filled = np.stack(columns.pop("counts"), axis=1)

@@ -124,6 +124,18 @@ class _Publisher:
                     sketches[site] = sketch
         return write_part(job.run_dir, f"all-{covered:08d}", -1, covered, sketches, deriver(job.piece, job.vocab, totals))
 
+    def try_merged(self, parts: dict[int, Part]) -> bool:
+        """Publish what several workers have so far; False when one of them replaced its part while it was being read."""
+        try:
+            part = self.merge(parts)
+        except AtlasError:
+            if all(part.folder.is_dir() for part in parts.values()):
+                raise
+            return False
+        self.publish(part)
+        remove_other_parts(self._job.run_dir, "all-", part.folder.name)
+        return True
+
     def publish(self, part: Part, effects: dict[str, Any] | None = None) -> None:
         """Replace the manifest by one over `part`. With `effects` the run is complete."""
         contexts = self.contexts(part.next_block)
@@ -181,11 +193,8 @@ def _read_in_processes(job: Job, progress: Progress, publisher: _Publisher) -> N
                 parts = newest_parts(job.run_dir)
                 done = sum(part.next_block - shares[number].first for number, part in parts.items())
                 progress.update(publisher.contexts(done), len(job.piece))
-                if len(parts) == len(shares) and done >= 2 * max(shown, 1):
+                if len(parts) == len(shares) and done >= 2 * max(shown, 1) and publisher.try_merged(parts):
                     shown = done
-                    merged = publisher.merge(parts)
-                    publisher.publish(merged)
-                    remove_other_parts(job.run_dir, "all-", merged.folder.name)
                 time.sleep(_POLL_SECONDS)
         finally:
             for worker in workers:

@@ -1,24 +1,20 @@
 """The compiled inner loops of the sketch: reading a block of activations once, and merging two sketches.
 
-A block is `[contexts, length, units]` float32, straight from the model. The loops take sixteen units at a time (one cache line), turn them to
-rows of one unit, and do everything with the row while it is in the first-level cache. They run without Python's lock, so threads share the units.
+A block is `[contexts, length, units]` float32, straight from the model. The loops take sixteen units at a time (one cache line), turn
+them to rows of one unit, and do everything with the row while it is in the first-level cache. They run without Python's lock, so that
+threads share the units.
 
 Every list is kept by a 64-bit key whose high half orders by value and whose low half by rank, lower ranks first: one integer comparison
 is the total order that makes any order of work give the same lists.
 """
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from core.index.bins import BIN_OF_PATTERN, SHIFT
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    def njit(**_options: Any) -> "Callable[[Callable[..., Any]], Callable[..., Any]]": ...
-else:
-    from numba import njit
+from core.index.exact import add_powers
+from core.index.jit import njit
 
 TILE = 16
 LOWEST = np.int64(-(2**63))
@@ -70,30 +66,6 @@ def mix(value: Any) -> Any:
     z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     return z ^ (z >> np.uint64(31))
-
-
-@njit()
-def add_exactly(sums: Any, unit: int, at: int, value: float) -> None:
-    """Add to a double-double (Knuth's two-sum): at and at + 4 carry about 106 bits together, so that the order of adding does not show."""
-    high = sums[unit, at]
-    total = high + value
-    back = total - high
-    sums[unit, at] = total
-    sums[unit, at + 4] += (high - (total - back)) + (value - back)
-
-
-@njit(fastmath={"reassoc", "nsz", "contract"})
-def power_sums(rows: Any, j: int, first: int, end: int) -> Any:
-    """Sums of x, x², x³, x⁴ of row j in float64."""
-    a = b = c = d = 0.0
-    for t in range(first, end):
-        x = np.float64(rows[j, t])
-        square = x * x
-        a += x
-        b += square
-        c += square * x
-        d += square * square
-    return a, b, c, d
 
 
 @njit()
@@ -227,7 +199,8 @@ def note_record(
 
 @njit(nogil=True, cache=True)
 def read_block(
-    block: Any, ranks: Any, ends: Any, first: int, context_keys: Any, documents: Any, seeds: Any, gates: Any, start: int, stop: int, everything: bool,
+    block: Any, ranks: Any, ends: Any, first: int, context_keys: Any, documents: Any, seeds: Any, gates: Any,
+    start: int, stop: int, everything: bool,
     sums: Any, lows: Any, highs: Any, counts: Any, sampled: Any,
     keys: Any, values: Any, places: Any, scales: Any, steps: Any, thresholds: Any,
     strong_keys: Any, strong_places: Any, strong_values: Any, sample_keys: Any, sample_places: Any, sample_values: Any,
@@ -254,13 +227,9 @@ def read_block(
                 unit = base + j
                 low, high = extremes(bits, j, first, end)
                 if everything:
-                    one, two, three, four = power_sums(rows, j, first, end)
-                    add_exactly(sums, unit, 0, one)
-                    add_exactly(sums, unit, 1, two)
-                    add_exactly(sums, unit, 2, three)
-                    add_exactly(sums, unit, 3, four)
+                    squares = add_powers(sums, unit, rows, j, first, end, low, high)
                     count_bins(bits, j, first, end, counts, unit)
-                    broken += not np.isfinite(two)
+                    broken += not np.isfinite(squares)
                 lows[unit] = min(lows[unit], low)
                 highs[unit] = max(highs[unit], high)
                 key = make_key(float_order(high), rank)
@@ -353,15 +322,6 @@ def merge_heaps(keys: Any, places: Any, values: Any, other_keys: Any, other_plac
 
 
 @njit(nogil=True, cache=True)
-def merge_sums(sums: Any, other: Any) -> None:
-    """Add the exact sums of another sketch."""
-    for unit in range(sums.shape[0]):
-        for at in range(4):
-            add_exactly(sums, unit, at, other[unit, at])
-            sums[unit, at + 4] += other[unit, at + 4]
-
-
-@njit(nogil=True, cache=True)
 def restore_keys(
     context_keys: Any, ends: Any, first: int, seeds: Any, keys: Any, values: Any,
     strong_keys: Any, strong_values: Any, sample_keys: Any,
@@ -375,7 +335,7 @@ def restore_keys(
                 rank = rank_of(keys[unit, slot])
                 if band == RANDOM:
                     order = np.int64(mix(context_keys[rank] ^ seeds[unit]) >> np.uint64(33))
-                elif band == BOTTOM or band == Q0:
+                elif band in (BOTTOM, Q0):
                     order = float_order(-values[unit, slot])
                 else:
                     order = float_order(values[unit, slot])

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from core.errors import AtlasError
-from core.index import kernels
+from core.index import exact, kernels
 from core.index.bins import BINS, ZERO_BIN
 from core.index.kernels import LOWEST, POSITIONS, SLOTS
 
@@ -43,7 +43,7 @@ class Contexts:
         """Shares of hash space for the three quantile samples, from the number of contexts of the whole slice."""
         size = kernels.BANDS[kernels.Q0][1]
         shares = [min(1.0, size * times / max(len(self), 1)) for times in _QUANTILE_GATES]
-        return np.array([int(share * (2**64 - 1)) for share in shares], dtype=np.uint64)
+        return np.array([min(int(share * 2**64), 2**64 - 1) for share in shares], dtype=np.uint64)
 
 
 def unit_seeds(site: str, basis: str, units: int) -> Array:
@@ -72,8 +72,8 @@ class Sketch:
         self.scales = np.zeros((units, SLOTS), np.float32)
         self.steps = np.zeros((units, SLOTS, contexts.length), np.int16)
         self.thresholds = np.full((units, len(kernels.BANDS)), LOWEST, np.int64)
-        self.strong = _Heap.empty(units)
-        self.sample = _Heap.empty(units)
+        self.strong = Heap.empty(units)
+        self.sample = Heap.empty(units)
         self.seeds = unit_seeds(site, basis, units)
         self._gates = contexts.gates()
 
@@ -93,7 +93,8 @@ class Sketch:
 
         def read(start: int, stop: int) -> int:
             return kernels.read_block(
-                block, rank_array, ends, self.contexts.first, self.contexts.keys, self.contexts.documents, self.seeds, self._gates, start, stop, everything,
+                block, rank_array, ends, self.contexts.first, self.contexts.keys, self.contexts.documents, self.seeds, self._gates,
+                start, stop, everything,
                 self.sums, self.lows, self.highs, self.counts, self.sampled,
                 self.keys, self.values, self.places, self.scales, self.steps, self.thresholds,
                 self.strong.keys, self.strong.places, self.strong.values, self.sample.keys, self.sample.places, self.sample.values,
@@ -106,7 +107,7 @@ class Sketch:
             broken = sum(pool.map(read, range(0, self.units, share), [min(self.units, at + share) for at in range(0, self.units, share)]))
         if broken:
             raise AtlasError(
-                f"The model gave activations at {self.site} that are not finite numbers ({broken} records): try float32, or check the weights."
+                f"The model's activations at {self.site} are not finite numbers ({broken} records): try float32, or check the weights."
             )
 
     def merge(self, other: "Sketch") -> None:
@@ -114,7 +115,7 @@ class Sketch:
         if (self.site, self.basis, self.units, len(self.contexts)) != (other.site, other.basis, other.units, len(other.contexts)):
             raise AtlasError(f"The sketches of {self.site} and {other.site} are not of the same units and text, so they cannot be merged.")
         self.tokens += other.tokens
-        kernels.merge_sums(self.sums, other.sums)
+        exact.merge_sums(self.sums, other.sums)
         np.minimum(self.lows, other.lows, out=self.lows)
         np.maximum(self.highs, other.highs, out=self.highs)
         self.counts += other.counts
@@ -134,26 +135,23 @@ class Sketch:
     def moments(self) -> dict[str, Array]:
         """mean, variance (population), skewness and kurtosis (third and fourth standardised moments), float64 [units].
 
-        From raw power sums S₁…S₄ kept to about 106 bits, so that taking the mean out loses nothing that float32 data had:
-        with m = S₁/n, μ₂ = S₂/n − m², μ₃ = S₃/n − 3m·S₂/n + 2m³, μ₄ = S₄/n − 4m·S₃/n + 6m²·S₂/n − 3m⁴; skewness μ₃/μ₂^1.5,
-        kurtosis μ₄/μ₂². NaN where undefined (no token, or a constant unit).
+        From power sums Sₖ about zero, kept to about 106 bits and moved to a pivot near the mean before they are rounded to float64: with
+        averages aₖ = Σ(x − p)ᵏ/n, mean p + a₁, μ₂ = a₂ − a₁², μ₃ = a₃ − 3a₁a₂ + 2a₁³, μ₄ = a₄ − 4a₁a₃ + 6a₁²a₂ − 3a₁⁴; skewness
+        μ₃/μ₂^1.5, kurtosis μ₄/μ₂². NaN where undefined (no token, or a constant unit).
         """
-        n = np.longdouble(max(self.tokens, 1))
-        s1, s2, s3, s4 = (self.sums[:, i].astype(np.longdouble) + self.sums[:, i + 4] for i in range(4))
-        mean = s1 / n
-        second, third, fourth = s2 / n, s3 / n, s4 / n
-        variance = np.maximum(second - mean**2, 0)
-        # Below float64's own resolution of the mean square, what is left is rounding, not spread.
-        constant = variance <= second * np.longdouble(2.0**-52)
+        if self.tokens == 0:
+            return {name: np.full(self.units, np.nan) for name in ("mean", "variance", "skewness", "kurtosis")}
+        pivots, centred = np.zeros(self.units), np.zeros((self.units, 8))
+        exact.centre(self.sums, float(self.tokens), pivots, centred)
+        first, second, third, fourth = ((centred[:, k] + centred[:, k + 4]) / self.tokens for k in range(4))
+        variance = np.maximum(second - first**2, 0)
+        constant = (self.lows >= self.highs) | (variance == 0)
         variance[constant] = 0
         with np.errstate(divide="ignore", invalid="ignore"):
-            skewness = (third - 3 * mean * second + 2 * mean**3) / variance**1.5
-            kurtosis = (fourth - 4 * mean * third + 6 * mean**2 * second - 3 * mean**4) / variance**2
+            skewness = (third - 3 * first * second + 2 * first**3) / variance**1.5
+            kurtosis = (fourth - 4 * first * third + 6 * first**2 * second - 3 * first**4) / variance**2
         skewness[constant] = kurtosis[constant] = np.nan
-        found = {"mean": mean, "variance": variance, "skewness": skewness, "kurtosis": kurtosis}
-        if self.tokens == 0:
-            found = {name: np.full(self.units, np.nan) for name in found}
-        return {name: np.asarray(values, np.float64) for name, values in found.items()}
+        return {"mean": pivots + first, "variance": variance, "skewness": skewness, "kurtosis": kurtosis}
 
     def nonzero(self) -> Array:
         """int64 [units]: tokens on which the unit is not zero."""
@@ -166,7 +164,7 @@ class Sketch:
 
 
 @dataclass
-class _Heap:
+class Heap:
     """Token positions of each unit: the best `POSITIONS` by key, arranged as a min-heap."""
 
     keys: Array
@@ -174,13 +172,18 @@ class _Heap:
     values: Array
 
     @classmethod
-    def empty(cls, units: int) -> "_Heap":
+    def empty(cls, units: int) -> "Heap":
         return cls(
             np.full((units, POSITIONS), LOWEST, np.int64), np.zeros((units, POSITIONS), np.int16), np.zeros((units, POSITIONS), np.float32)
         )
 
-    def merge(self, other: "_Heap") -> None:
+    def merge(self, other: "Heap") -> None:
         kernels.merge_heaps(self.keys, self.places, self.values, other.keys, other.places, other.values)
+
+    def settle(self) -> None:
+        """Put the positions in order, worst first (a heap too), so that what is worked out from them does not depend on history."""
+        order = np.lexsort((~self.places, self.keys), axis=1)
+        self.keys, self.places, self.values = (np.take_along_axis(array, order, 1) for array in (self.keys, self.places, self.values))
 
     @property
     def nbytes(self) -> int:
