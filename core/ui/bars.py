@@ -1,6 +1,7 @@
 """Small tables in the margin of a page: a name, a bar and a number a line; drawn in the browser, each with a CSV to save."""
 
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -45,14 +46,19 @@ class Table:
 
 def pack_tables(tables: Sequence[Table]) -> bytes:
     """The component's data."""
-    body = {"tables": [asdict(table) for table in tables]}
-    return json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode()
+    body = {"tables": [{**asdict(table), "csv": [[_cell(value) for value in line] for line in table.csv]} for table in tables]}
+    return json.dumps(body, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode()
 
 
 def bar_tables(packed: bytes, *, key: str) -> str | None:
     """Show packed tables; returns the `unit` of the line whose link was just clicked."""
     result = _component()(key=key, data=packed, on_open_change=_nothing)
     return cast(str | None, result.get("open"))
+
+
+def _cell(value: str | int | float | None) -> str | int | float:
+    """A cell of the CSV: what is undefined or unbounded is left empty."""
+    return "" if value is None or (isinstance(value, float) and not math.isfinite(value)) else value
 
 
 def _nothing() -> None:

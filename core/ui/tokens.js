@@ -115,6 +115,7 @@ class TokenView {
   }
 
   number(value) {
+    if (value === null) return "–";
     const written = value.toFixed(this.body.digits);
     return Number(written) === 0 ? written.replace("-", "") : written.replace("-", "−");
   }
@@ -206,7 +207,7 @@ class TokenView {
       for (const band of this.body.bands)
         for (const end = at + band.n; at < end; at++) {
           const row = this.rows[at];
-          lines.push([band.title, ...row.cells, row.peak, this.body.ids[row.index[row.peak]], row.value, this.source(row)]);
+          lines.push([band.title, ...row.cells, row.peak, this.body.ids[row.index[row.peak]], row.value ?? "", this.source(row)]);
         }
       const link = element("a");
       link.href = URL.createObjectURL(new Blob(["\ufeff", lines.map((line) => line.map(cell).join(",")).join("\r\n"), "\r\n"], { type: "text/csv" }));

@@ -154,7 +154,7 @@ def pack(bands: Sequence[Band], vocab: Vocab, *, key: str, low: float, high: flo
                 "n": len(row.tokens),
                 "peak": row.peak,
                 "scale": scale,
-                "value": round(float(row.value), 6),
+                "value": round(float(row.value), 6) if math.isfinite(row.value) else None,
                 "where": row.where,
                 "cells": list(row.cells),
             }

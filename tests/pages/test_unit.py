@@ -63,6 +63,14 @@ def test_an_unsigned_unit_has_no_negative_band_and_no_negative_limit(workspace: 
     assert body["low"] == 0
 
 
+def test_a_dead_unit_is_shown_and_says_so(workspace: Workspace, opened: Open) -> None:
+    write_synthetic_index(workspace)
+    page = opened(unit="tiny/mlp.0/neurons/15")
+    assert not page.exception
+    assert not page.get("plotly_chart")
+    assert "Exactly zero on every token." in json.dumps(components(page))
+
+
 def test_the_switches_start_as_the_address_says(workspace: Workspace, opened: Open) -> None:
     write_synthetic_index(workspace)
     page = opened(unit="tiny/mlp.0/neurons/1", window="all", scale="text", curve="log")

@@ -1,5 +1,7 @@
 """The histogram's bars and the tables' numbers: nothing is lost, nothing is said that is not so."""
 
+import json
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -70,6 +72,11 @@ def test_positive_bars_are_amber_and_negative_ones_blue_in_both_themes() -> None
 def test_hostile_cells_are_data() -> None:
     packed = pack_tables([Table("T", columns=[[Line("</script><b>", "1", 1.0)]], csv=[("a",), ("=1+1",)])])
     assert b"</script><b>" in packed
+
+
+def test_undefined_numbers_leave_an_empty_cell() -> None:
+    packed = json.loads(pack_tables([Table("T", csv=[("a", "b"), (float("nan"), 1.5), (float("inf"), None)])]))
+    assert packed["tables"][0]["csv"] == [["a", "b"], ["", 1.5], ["", ""]]
 
 
 @pytest.mark.parametrize(
