@@ -6,7 +6,7 @@ One process owns it, and every row can be made again from the runs.
 import threading
 import time
 from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -93,10 +93,11 @@ class Cache:
                 yield cursor
             finally:
                 cursor.close()
-        except (duckdb.IOException, duckdb.InternalException, duckdb.SerializationException, duckdb.FatalException) as error:
-            raise _query_failure(self.workspace.cache, error) from None
-        except duckdb.ConnectionException:
-            raise AtlasError("The cache is closed: reload the page.") from None
+        except duckdb.Error as error:
+            sentence = _query_failure(self.workspace.cache, error)
+            if sentence is None:
+                raise
+            raise sentence from None
         finally:
             with self._idle:
                 self._readers -= 1
@@ -238,7 +239,8 @@ def _transaction(cursor: duckdb.DuckDBPyConnection) -> Generator[None, None, Non
     try:
         yield
     except BaseException:
-        cursor.rollback()
+        with suppress(duckdb.Error):  # after a failed write there is nothing left to roll back, and the failure is what matters
+            cursor.rollback()
         raise
     cursor.commit()
 
@@ -276,10 +278,18 @@ def _refusal(path: Path, error: Exception) -> AtlasError | None:
     return None
 
 
-def _query_failure(path: Path, error: Exception) -> AtlasError:
-    if "No space left" in str(error):
+def _query_failure(path: Path, error: duckdb.Error) -> AtlasError | None:
+    """The sentence for what disks and files do to a query; None for a mistake in the query itself."""
+    text = str(error)
+    if "No space left" in text:
         return AtlasError("The disk is full: it happened while writing the cache. Free some space and try again; the runs are intact.")
-    return AtlasError(f"{path} is damaged ({_first_line(error)}): close the dashboard and run python -m core rebuild.")
+    if "invalidated" in text:
+        return AtlasError("The cache stopped after an error of the disk: close the dashboard and start it again.")
+    if isinstance(error, duckdb.ConnectionException):
+        return AtlasError("The cache is closed: reload the page.")
+    if isinstance(error, duckdb.IOException | duckdb.InternalException | duckdb.SerializationException | duckdb.FatalException):
+        return AtlasError(f"{path} is damaged ({_first_line(error)}): close the dashboard and run python -m core rebuild.")
+    return None
 
 
 def _move_aside(path: Path) -> str:

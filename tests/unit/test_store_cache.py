@@ -8,7 +8,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -28,7 +28,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 @contextmanager
-def opened(workspace: Workspace) -> Iterator[Cache]:
+def opened(workspace: Workspace) -> Generator[Cache, None, None]:
     cache = Cache.open(workspace)
     try:
         yield cache
@@ -294,6 +294,7 @@ def test_readers_see_all_old_or_all_new_rows_while_a_run_is_replaced(workspace: 
         while not stop.is_set():
             rows = ask(cache, "SELECT i.generation, sum(u.max::DOUBLE), count(*) FROM units u JOIN indexes i USING (run) GROUP BY ALL")
             reads[0] += 1
+            time.sleep(0.01)
             if len(rows) != 1 or rows[0][2] != 60 or abs(truth[rows[0][0]] - rows[0][1]) > 1e-3:  # type: ignore[index, operator]
                 wrong.append(rows)
 
@@ -345,3 +346,32 @@ def test_a_closed_cache_says_so(workspace: Workspace) -> None:
     cache.close()
     with pytest.raises(AtlasError, match="The cache is closed"), cache.cursor():
         pass
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 6 MB."""
+    folder = tmp_path / "small"
+    folder.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=6m", "tmpfs", str(folder)], capture_output=True, check=False)
+    if mounted.returncode:
+        pytest.skip("mounting a small file system needs root")
+    yield folder
+    subprocess.run(["umount", str(folder)], check=True)
+
+
+def test_a_full_disk_is_one_sentence_and_the_cache_goes_on_afterwards(small_disk: Path) -> None:
+    workspace = Workspace.open(small_disk / "ws")
+    write_synthetic_index(workspace, run="first")
+    with opened(workspace) as cache:
+        assert cache.ingest() == []
+        write_synthetic_index(workspace, run="second", seed=3)
+        room = os.statvfs(small_disk)
+        filler = small_disk / "filler"
+        filler.write_bytes(bytes(room.f_bavail * room.f_frsize - 20000))
+        with pytest.raises(AtlasError, match="The disk is full"):
+            cache.ingest()
+        assert ask(cache, "SELECT run FROM indexes") == [("first",)]
+        filler.unlink()
+        assert cache.ingest() == []
+        assert ask(cache, "SELECT run, count(*) FROM units GROUP BY run ORDER BY run") == [("first", 48), ("second", 48)]

@@ -50,12 +50,14 @@ def names(frame: pd.DataFrame) -> set[str]:
 
 def test_every_unit_is_listed_once_with_its_own_numbers(everything: pd.DataFrame, views: dict[str, UnitView]) -> None:
     assert names(everything) == {f"tiny/{site}/neurons/{unit}" for site in RECIPE.sites for unit in range(24)}
-    for row in everything.iloc[::7].itertuples():
-        view = views[str(row.name)]
-        assert (row.max, row.min, row.tokens, row.nonzero) == tuple(view.stats[key] for key in ("max", "min", "tokens", "nonzero"))
-        assert row.density == pytest.approx(view.density, rel=1e-6)
-        assert (row.peak_token, row.snippet) == (view.peak_token, view.snippet)
-        np.testing.assert_equal(np.float32(row.kurtosis), np.float32(view.stats["kurtosis"]))
+    for row in everything.iloc[::7].to_dict("records"):
+        view = views[str(row["name"])]
+        assert (row["max"], row["min"], row["tokens"], row["nonzero"]) == tuple(
+            view.stats[key] for key in ("max", "min", "tokens", "nonzero")
+        )
+        assert row["density"] == pytest.approx(view.density, rel=1e-6)
+        assert (row["peak_token"], row["snippet"]) == (view.peak_token, view.snippet)
+        np.testing.assert_equal(np.float32(row["kurtosis"]), np.float32(view.stats["kurtosis"]))
 
 
 @pytest.mark.parametrize("sort", list(SORTS))
@@ -79,7 +81,7 @@ def test_filters_keep_exactly_what_is_inside_them(cache: Cache, everything: pd.D
     e = everything
     inside = (e.kind == "mlp") & e.layer.isin([0, 2]) & e.density.between(0.002, 0.2) & (e["kurtosis"] >= 5) & (e["max"] <= 4)
     assert 0 < inside.sum() < ALL
-    assert names(found) == names(e[inside])
+    assert names(found) == set(e.loc[inside, "name"])
     assert total == inside.sum()
 
 
@@ -126,17 +128,17 @@ def test_sql_in_a_search_is_only_text(cache: Cache, text: str) -> None:
 def test_layers_summarise_every_site(cache: Cache, everything: pd.DataFrame) -> None:
     frame = layers(cache, RUN)
     assert len(frame) == 6 * 4
-    for row in frame.itertuples():
-        of = everything[(everything.kind == row.kind) & (everything.layer == row.layer)]
+    for row in frame.to_dict("records"):
+        of = everything[(everything.kind == row["kind"]) & (everything.layer == row["layer"])]
         values = {
             "density": of.density,
             "log10 density": np.log10(of.density[of.density > 0]),
-            "log10 kurtosis": np.log10(of["kurtosis"].dropna()),
+            "log10 kurtosis": np.log10(of.loc[of.density > 0, "kurtosis"]),
             "max": of["max"],
-        }[str(row.measure)].to_numpy(dtype=float)
-        assert row.units == len(values)
-        assert row.dead == 1
-        found = [row.q0, row.q5, row.q25, row.q50, row.q75, row.q95, row.q100]
+        }[str(row["measure"])]
+        assert row["units"] == len(values)
+        assert row["dead"] == 1
+        found = [row["q0"], row["q5"], row["q25"], row["q50"], row["q75"], row["q95"], row["q100"]]
         np.testing.assert_allclose(found, np.quantile(values, [0, 0.05, 0.25, 0.5, 0.75, 0.95, 1]), rtol=1e-5)
 
 
@@ -155,14 +157,14 @@ def test_picks_are_alive_rare_spread_over_layers_explained_and_differ_by_seed(ca
 def test_a_pick_said_to_agree_on_a_token_does(cache: Cache, views: dict[str, UnitView]) -> None:
     said = 0
     for seed in range(5):
-        for row in worth_a_look(cache, RUN, seed, 6).itertuples():
-            view = views[str(row.name)]
+        for row in worth_a_look(cache, RUN, seed, 6).to_dict("records"):
+            view = views[str(row["name"])]
             strong = [record for record in view.bands["top"] if record.value >= view.stats["max"] / 2]
             peaks = [int(record.tokens[record.position]) for record in strong]
-            assert row.strong_records == len(strong)
-            assert row.agreement == max(peaks.count(token) for token in peaks)
-            if "strongest records peak on “" in str(row.why):
-                assert str(row.why).startswith(f"{row.agreement} of its {len(strong)} strongest")
+            assert row["strong_records"] == len(strong)
+            assert row["agreement"] == max(peaks.count(token) for token in peaks)
+            if "strongest records peak on “" in str(row["why"]):
+                assert str(row["why"]).startswith(f"{row['agreement']} of its {len(strong)} strongest")
                 said += 1
     assert said > 0
 
@@ -170,7 +172,7 @@ def test_a_pick_said_to_agree_on_a_token_does(cache: Cache, views: dict[str, Uni
 def test_a_random_interesting_unit_exists_and_follows_the_seed(cache: Cache, everything: pd.DataFrame) -> None:
     found = [random_interesting(cache, RUN, seed) for seed in range(20)]
     assert len(set(found)) > 5
-    assert {str(name) for name in found} <= names(everything[(everything.density > 0) & (everything.density < 0.05)])
+    assert {str(name) for name in found} <= set(everything.loc[(everything.density > 0) & (everything.density < 0.05), "name"])
     assert random_interesting(cache, RUN, 3) == found[3]
     with pytest.raises(AtlasError, match="no units to show yet"):
         random_interesting(cache, "no-such-run", 1)
