@@ -9,7 +9,8 @@ from core.store import queries
 from core.ui import nav, state, words
 from core.ui.explore_filters import MAX_TEXT, PAGE_ROWS, USUAL_SORT, Filters
 from core.ui.index_choice import chosen_index, pick_index, sites_of
-from core.ui.setup import sentence, setup
+from core.ui.prose import sentence
+from core.ui.setup import setup
 from core.ui.unit_frames import rows_from, to_csv
 from core.ui.unit_rows import Column, unit_rows
 

@@ -1,6 +1,5 @@
 """Overview: what this workspace holds, the model by layer, and a few neurons worth a look."""
 
-import html
 import random
 
 import streamlit as st
@@ -10,7 +9,8 @@ from core.store import picks, queries
 from core.store.catalog import IndexInfo
 from core.ui import nav, state, theme, words
 from core.ui.index_choice import chosen_index, describe, pick_index, ready, sites_of
-from core.ui.layer_charts import MEASURES, clicked_layer, layer_figure
+from core.ui.layer_charts import MEASURES, clicked_layer, layer_figure, measured
+from core.ui.prose import heading, lead, quiet
 from core.ui.run_list import progress_html
 from core.ui.setup import refuse, setup
 from core.ui.unit_frames import rows_from
@@ -26,10 +26,9 @@ st.title("Overview")
 
 def holdings(index: IndexInfo) -> None:
     others = [other for other in ready(server) if other.run != index.run]
-    st.html(f'<p class="na-lead">{html.escape(describe(index))}.</p>')
+    lead(f"{describe(index)}.")
     if others:
-        lines = "".join(f"<br>{html.escape(describe(other))}." for other in others[:6])
-        st.html(f'<p class="na-lead na-muted na-small">Also here:{lines}</p>')
+        quiet("Also here: " + "; ".join(map(describe, others[:6])) + ".")
 
 
 def under_way(generation: int, run: str) -> None:
@@ -43,10 +42,10 @@ def under_way(generation: int, run: str) -> None:
 
 
 def worth_a_look(index: IndexInfo, seed: int) -> None:
-    st.html('<div class="na-h"><b>Neurons worth a look</b><span>chosen by statistics, one layer after another</span></div>')
+    heading("Neurons worth a look", "chosen by statistics, spread over the layers")
     frame = picks.worth_a_look(server.cache, index.run, seed, WORTH)
     if frame.empty:
-        st.html('<p class="na-muted">None stands out yet: more text is needed. Explore lists all units.</p>')
+        quiet("None stands out yet: more text is needed. Explore lists all units.", small=False)
         return
     click = unit_rows(rows_from(frame, state.raw("run"), numbers=False), key="worth")
     if click is not None:
@@ -65,15 +64,15 @@ def by_layer(index: IndexInfo) -> None:
             "Site", kinds, key="overview_kind", required=True, on_change=lambda: state.write(kind=st.session_state["overview_kind"])
         )
     spread = queries.layers(server.cache, index.run)
-    spread = spread[spread["kind"] == kind]
-    dead = int(spread[spread["measure"] == "max"]["dead"].sum())
+    dead = sum(int(row["dead"]) for row in measured(spread, kind, MEASURES[-1]))
     for measure in MEASURES:
-        st.html(f'<div class="na-h"><b>{measure.title} by layer</b><span>{measure.note}</span></div>')
-        if not (spread[spread["measure"] == measure.key]["units"] > 0).any():
-            st.html('<p class="na-muted na-small">Not defined for any unit yet.</p>')
+        heading(f"{measure.title} by layer", measure.note)
+        rows = measured(spread, kind, measure)
+        if not rows:
+            quiet("Not defined for any unit yet.")
             continue
         event = st.plotly_chart(
-            layer_figure(spread, measure), key=f"layers_{measure.key}_{kind}", config=theme.PLOTLY_CONFIG, on_select="rerun",
+            layer_figure(rows, measure), key=f"layers_{measure.key}_{kind}", config=theme.PLOTLY_CONFIG, on_select="rerun",
             selection_mode="points", theme=None, alt=f"{measure.title} of {kind} units by layer: median and quantile bands",
         )  # fmt: skip
         layer = clicked_layer(event)
@@ -81,10 +80,7 @@ def by_layer(index: IndexInfo) -> None:
             query = {"layer": str(layer), "sort": "-max" if measure.key == "max" else "-kurtosis", "run": state.raw("run")}
             nav.open_page("explore", {name: value for name, value in {**query, "kind": kind if len(kinds) > 1 else ""}.items() if value})
     silent = f" {words.count(dead, 'unit is', 'units are')} never active in this text." if dead else ""
-    st.html(
-        '<p class="na-muted na-small">Line: the middle unit of a layer. Dark band: half of its units. Light band: nine in ten. '
-        f"Click a layer to list its units.{silent}</p>"
-    )
+    quiet(f"Line: the middle unit of a layer. Dark band: half of them. Light band: nine in ten. Click a layer to list its units.{silent}")
 
 
 index = chosen_index(server)

@@ -1,14 +1,13 @@
 """Try text: which units fire strongly on a text of one's own, token by token, and one unit over the whole of it."""
 
-import html
-
 import streamlit as st
 
 from core.errors import AtlasError
 from core.ui import nav, state
 from core.ui.fire_grid import fire_grid
 from core.ui.index_choice import chosen_index, pick_index
-from core.ui.setup import refuse, sentence, setup
+from core.ui.prose import heading, quiet, sentence
+from core.ui.setup import refuse, setup
 from core.ui.tried import MAX_CHARACTERS, SAMPLE, Tried, ask, ask_unit, strong_rows, unit_view
 from core.ui.unit_rows import Column, unit_rows
 
@@ -47,9 +46,9 @@ def picture(tried: Tried) -> int:
     """The picture, and the token that is picked: the one in the address, else where units fire most."""
     last = len(tried.tokens) - 1
     token = state.whole("token", "a token of this text", 0, last, tried.busiest) or 0
-    st.html(
-        '<div class="na-h"><b>Where units fire strongly</b><span>columns: tokens · rows: sites, the first layer at the bottom · amber: how many '
-        "units exceed their own 99.9th percentile</span></div>"
+    heading(
+        "Where units fire strongly",
+        "columns: tokens · rows: sites, the first layer at the bottom · amber: how many units exceed their own 99.9th percentile",
     )
     clicked = fire_grid(
         tried.tokens,
@@ -68,13 +67,11 @@ def picture(tried: Tried) -> int:
 
 
 def units_of(tried: Tried, token: int) -> None:
-    label = html.escape(tried.vocab.label(tried.tokens[token]))
-    st.html(
-        f'<div class="na-h"><b>On “{label}”</b><span>token {token + 1} of {len(tried.tokens)} · by activation against the unit\'s own maximum</span></div>'
-    )
+    place = f"token {token + 1} of {len(tried.tokens)}"
+    heading(f"On “{tried.vocab.label(tried.tokens[token])}”", f"{place} · by activation against the unit's own maximum")
     rows = strong_rows(server, tried, token, state.raw("run"))
     if not rows:
-        st.html('<p class="na-muted">No unit is active on this token in a direction it also takes over its own text.</p>')
+        quiet("No unit is active on this token in a direction it also takes over its own text.", small=False)
         return
     click = unit_rows(rows, key="strong", columns=COLUMNS, picked=state.raw("unit"), text_label="What it responds to elsewhere")
     if click is not None and click.kind == "open":
@@ -87,15 +84,11 @@ def units_of(tried: Tried, token: int) -> None:
 def one_unit(tried: Tried) -> None:
     name = state.raw("unit")
     if not name:
-        st.html(
-            '<div class="na-h"><b>One unit on this text</b></div><p class="na-muted">Pick a unit from the list to see it on every token.</p>'
-        )
+        heading("One unit on this text")
+        quiet("Pick a unit from the list to see it on every token.", small=False)
         return
     answer = ask_unit(server, tried, name)
-    link = html.escape(nav.unit_address(name, state.raw("run")), quote=True)
-    st.html(
-        f'<div class="na-h"><b>{html.escape(name.partition("/")[2])}</b><span>on this text · <a href="{link}" target="_self">open its page</a></span></div>'
-    )
+    heading(name.partition("/")[2], "on this text", link=("open its page", nav.unit_address(name, state.raw("run"))))
     unit_view(tried, name, answer)
 
 

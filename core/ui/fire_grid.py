@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import streamlit as st
+from streamlit.components.v2 import component
 
 from core.ui.tokens import piece_text
 from core.vocab import Vocab
@@ -48,7 +49,7 @@ def _nothing() -> None:
 
 @st.cache_resource(show_spinner=False)
 def _component() -> Callable[..., Any]:
-    return st.components.v2.component(
+    return component(
         "neuron_atlas_fire_grid",
         html='<div class="fg">\n</div>',
         css=(_HERE / "fire_grid.css").read_text("utf8"),

@@ -1,13 +1,12 @@
 """Which index a page is about (`?run=`), and what it says while there is none."""
 
-import html
-
 import streamlit as st
 
 from core.errors import AtlasError
 from core.store.catalog import IndexInfo, indexes, load_index, shown_sites
 from core.ui import nav, state, words
 from core.ui.first_run import missing_packages
+from core.ui.prose import lead
 from core.ui.run_list import progress_html
 from core.ui.server import Server
 from core.ui.setup import refuse
@@ -82,9 +81,9 @@ def waiting(server: Server) -> None:
     """No index has results yet: what is being done about it, or what can be done, with the button."""
     active = [run for run in server.registry.list(active=True) if run.kind == "index"]
     if active:
-        st.html(
-            '<p class="na-lead">The first results are being made. This page fills by itself as soon as the first part of the text has been read; '
-            "everything gets sharper until the run is done.</p>"
+        lead(
+            "The first results are being made. This page fills by itself as soon as the first part of the text has been read; "
+            "everything gets sharper until the run is done."
         )
         st.fragment(_live, run_every=LIVE_SECONDS)(server)
         return
@@ -99,7 +98,7 @@ def waiting(server: Server) -> None:
         )
     else:
         text = "Nothing is indexed yet. An index reads text through a model and keeps what every neuron responds to."
-    st.html(f'<p class="na-lead">{html.escape(text)}</p>')
+    lead(text)
     if st.button("Open Runs" if failed is not None else "Start an index"):
         nav.open_page("runs", {"run": failed.id} if failed is not None else {"new": "1"})
 

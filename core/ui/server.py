@@ -4,6 +4,7 @@ No Streamlit here. Nothing in this file may wait for a worker: pages are served 
 """
 
 import gc
+import importlib
 import os
 import threading
 from collections.abc import Callable
@@ -20,6 +21,8 @@ from core.workspace import Workspace
 BACKGROUND_ENV = "NEURON_ATLAS_BACKGROUND"
 """`off`: this dashboard starts no worker and no thread. It shows what is there and queues what is asked."""
 POLL_SECONDS = 2.0
+_HEAVY = ("pandas", "plotly.graph_objects", "pyarrow.parquet", "numpy")
+"""Imported while the server starts, so that no page waits for them."""
 
 _frozen = threading.Lock()
 
@@ -88,6 +91,5 @@ def freeze_once() -> None:
 
 
 def _import_what_pages_need() -> None:
-    import pandas  # noqa: F401, PLC0415
-    import plotly.graph_objects  # noqa: F401, PLC0415
-    import pyarrow.parquet  # noqa: F401, PLC0415
+    for module in _HEAVY:
+        importlib.import_module(module)

@@ -4,7 +4,6 @@ A page's file may run without `app.py` (Streamlit does so when a fresh server is
 page relies on is set up here, as often as it is called.
 """
 
-import html
 import os
 from pathlib import Path
 from typing import NoReturn
@@ -13,6 +12,7 @@ import streamlit as st
 
 from core.errors import AtlasError
 from core.ui import nav, theme
+from core.ui.prose import sentence
 from core.ui.server import Server
 from core.workspace import WORKSPACE_ENV
 
@@ -45,11 +45,6 @@ def setup() -> Server:
 def mark_app() -> None:
     """Called by app.py before `setup()`: this session runs with navigation."""
     st.session_state[_APP] = True
-
-
-def sentence(text: str) -> None:
-    """One sentence about something that went wrong, as plain text whatever it contains."""
-    st.html(f'<p role="alert" class="na-alert">{html.escape(text)}</p>')
 
 
 def refuse(text: str) -> NoReturn:

@@ -5,6 +5,7 @@ its colours from here: Plotly figures from `palette()`, HTML and components from
 """
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import streamlit as st
@@ -115,51 +116,4 @@ def _variables(colours: Palette) -> str:
     return f":root{{{pairs};--na-negative-mark:{colours.negative_mark}}}"
 
 
-_SHEET = """
-[data-testid="stMainBlockContainer"] {padding: 2.1rem 2.4rem 4rem; max-width: 1560px}
-[data-testid="stHeader"] {background: transparent; height: 2.4rem}
-[data-testid="stSidebar"] {min-width: 0}
-[data-testid="stSidebarHeader"] {height: auto; padding: 1rem .9rem .2rem; align-items: center}
-[data-testid="stSidebarHeader"]::before {content: "Neuron Atlas"; font-weight: 650; font-size: 1.08rem; letter-spacing: -.01em; flex: 1}
-[data-testid="stSidebarUserContent"] {padding: .4rem .9rem 2rem}
-[data-testid="stNavSectionHeader"] {text-transform: uppercase; letter-spacing: .06em; font-size: .7rem; font-weight: 600; color: var(--na-muted)}
-[data-testid="stSidebarNav"] a[aria-current="page"] {background: color-mix(in srgb, var(--na-accent) 16%, transparent)}
-[data-testid="stSidebarHeader"]::before {margin-left: .5rem}
-[data-testid="stMain"] h1 {font-size: 1.55rem; font-weight: 680; letter-spacing: -.015em; padding: 0 0 .5rem}
-[data-testid="stMain"] [data-testid="stHeading"] {padding-bottom: .55rem}
-[data-testid="stMain"] h2 {font-size: 1.06rem; font-weight: 650; padding: .9rem 0 .1rem}
-[data-testid="stMain"] h3 {font-size: .98rem; font-weight: 650; padding: .5rem 0 0}
-[data-testid="stMain"] [data-testid="stVerticalBlock"] {gap: .7rem}
-[data-testid="stMain"] label p {font-size: .8rem; color: var(--na-muted)}
-[data-testid="stHtml"] a {color: var(--na-accent); text-underline-offset: 2px}
-.na-muted {color: var(--na-muted)}
-.na-small {font-size: .84rem}
-.na-lead {font-size: 1rem; line-height: 1.55; max-width: 62rem; margin: 0}
-.na-h {display: flex; flex-wrap: wrap; gap: .15rem .6rem; align-items: baseline; border-bottom: 1px solid var(--na-hairline);
-  padding: .9rem 0 .3rem}
-.na-h b {font-weight: 650; font-size: 1.02rem}
-.na-h span {color: var(--na-muted); font-size: .82rem}
-.na-num {font-variant-numeric: tabular-nums; color: var(--na-muted)}
-.na-chip {background: var(--na-chip); border-radius: 5px; padding: .05rem .45rem; font-weight: 600; white-space: pre}
-.na-facts {display: grid; grid-template-columns: max-content 1fr; gap: .25rem 1.2rem; font-size: .92rem; margin: 0; padding: 0}
-.na-facts dt {color: var(--na-muted); margin: 0; padding: 0}
-.na-facts dd {margin: 0; padding: 0; font-variant-numeric: tabular-nums; overflow-wrap: anywhere}
-.na-log {font-family: ui-monospace, 'SF Mono', Menlo, Consolas, 'DejaVu Sans Mono', monospace; font-size: .78rem; line-height: 1.5;
-  white-space: pre-wrap; overflow-wrap: anywhere; margin: 0; color: var(--na-muted); border-left: 2px solid var(--na-hairline); padding-left: .8rem}
-.na-alert {border-left: 3px solid var(--na-accent); padding: .15rem 0 .15rem .8rem; margin: .2rem 0; overflow-wrap: anywhere; max-width: 62rem}
-.na-run {border-top: 1px solid var(--na-hairline); padding-top: .55rem}
-.na-run-head {display: flex; flex-wrap: wrap; gap: .1rem .8rem; align-items: baseline; overflow-wrap: anywhere}
-.na-run-head b {font-weight: 650}
-.na-state {font-size: .82rem; color: var(--na-muted)}
-.na-state.running, .na-state.failed {color: var(--na-accent)}
-.na-bar {height: 4px; border-radius: 2px; background: var(--na-hairline); margin: .45rem 0 .3rem; overflow: hidden}
-.na-bar i {display: block; height: 100%; background: var(--na-accent); transition: width .4s}
-.na-wait {display: flex; gap: .8rem; align-items: center; color: var(--na-muted); font-size: .9rem; padding: .6rem 0}
-.na-wait i {width: 7rem; height: 4px; border-radius: 2px; overflow: hidden; background: linear-gradient(90deg, var(--na-hairline) 35%,
-  var(--na-accent) 50%, var(--na-hairline) 65%) 0/300% 100%; animation: na-wait 1.6s linear infinite}
-@keyframes na-wait {from {background-position: 150% 0} to {background-position: -150% 0}}
-@media (max-width: 700px) {
-  [data-testid="stMainBlockContainer"] {padding: 1.6rem 1rem 3rem}
-  .na-facts {grid-template-columns: 1fr; gap: 0 0} .na-facts dd {margin-bottom: .45rem}
-}
-"""
+_SHEET = (Path(__file__).parent / "theme.css").read_text("utf8")

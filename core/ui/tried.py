@@ -15,6 +15,7 @@ from core.store.catalog import IndexInfo
 from core.store.texts import load_vocab
 from core.ui import nav, words
 from core.ui.index_choice import sites_of
+from core.ui.prose import facts, quiet
 from core.ui.server import BACKGROUND_ENV, Server
 from core.ui.snippets import chip, split_snippet
 from core.ui.tokens import Band, Heading, Row, View, pack, token_view
@@ -22,7 +23,10 @@ from core.ui.unit_rows import Row as ListRow
 from core.units import Site, UnitName
 from core.vocab import Vocab
 
-SAMPLE = "When Mary and John went to the store, John gave a drink to Mary. It might rain in Paris on Tuesday, she said, but nobody could be sure."
+SAMPLE = (
+    "When Mary and John went to the store, John gave a drink to Mary. "
+    "It might rain in Paris on Tuesday, she said, but nobody could be sure."
+)
 MAX_CHARACTERS = 2000
 SECONDS = 180.0
 BEYOND = {"low": "–", "p50": "50th", "p90": "90th", "p99": "99th", "p999": "99.9th", "max": "its maximum"}
@@ -52,14 +56,18 @@ class Tried:
     @property
     def strength(self) -> list[float]:
         """How many units fire on each token, against the token where most do."""
-        total = np.sum(self.fires, axis=0, dtype=np.float64) if self.fires else np.zeros(len(self.tokens))
-        return (total / total.max() if total.size and total.max() else total).tolist()
+        total = self._firing()
+        return [value / max(total, default=1) if value else 0.0 for value in total]
 
     @property
     def busiest(self) -> int:
         """The token where most units fire, the first of equals; the first token only if there is no other."""
-        total = np.sum(self.fires, axis=0)
-        return int(total[1:].argmax()) + 1 if len(total) > 1 else 0
+        total = self._firing()
+        return max(range(1, len(total)), key=lambda at: (total[at], -at)) if len(total) > 1 else 0
+
+    def _firing(self) -> list[int]:
+        """For each token, how many units fire strongly on it."""
+        return [sum(row[at] for row in self.fires) for at in range(len(self.tokens))]
 
 
 def ask(server: Server, index: IndexInfo, text: str) -> Tried:
@@ -131,11 +139,8 @@ def unit_view(tried: Tried, unit: str, answer: dict[str, Any]) -> None:
     )
     token_view(packed, st.session_state.get(_VIEW, View(window="all")), key="tried_unit", on_view=_keep_view)
     named = ("p50", "p90", "p99", "p999", "max")
-    facts = "".join(
-        f"<dt>{'maximum' if step == 'max' else BEYOND[step] + ' percentile'}</dt><dd>{html.escape(words.number(steps[step]))}</dd>"
-        for step in named
-    )
-    st.html(f'<p class="na-muted na-small" style="margin:.4rem 0">Over its own text:</p><dl class="na-facts na-small">{facts}</dl>')
+    quiet("Over its own text:")
+    facts({"maximum" if step == "max" else f"{BEYOND[step]} percentile": words.number(steps[step]) for step in named})
 
 
 def _keep_view(view: View) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import streamlit as st
+from streamlit.components.v2 import component
 
 _HERE = Path(__file__).parent
 
@@ -71,8 +72,11 @@ def unit_rows(
         "picked": picked or "",
     }
     result = _component()(key=key, data=data, on_open_change=_nothing, on_pick_change=_nothing, on_sort_change=_nothing)
-    clicks = (("open", result.open), ("pick", result.pick), ("sort", result.sort))
-    return next((Click(kind, str(value)) for kind, value in clicks if value), None)
+    if result.open:
+        return Click("open", str(result.open))
+    if result.pick:
+        return Click("pick", str(result.pick))
+    return Click("sort", str(result.sort)) if result.sort else None
 
 
 def _nothing() -> None:
@@ -81,7 +85,7 @@ def _nothing() -> None:
 
 @st.cache_resource(show_spinner=False)
 def _component() -> Callable[..., Any]:
-    return st.components.v2.component(
+    return component(
         "neuron_atlas_unit_rows",
         html='<div class="list">\n</div>',
         css=(_HERE / "unit_rows.css").read_text("utf8"),

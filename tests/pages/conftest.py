@@ -35,7 +35,7 @@ def indexed(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
 def hostile(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
     """The same with tokens such as `<script>` and right-to-left marks. Shared: look only."""
     workspace = Workspace.open(tmp_path_factory.mktemp("hostile") / "ws")
-    write_synthetic_index(workspace, n_layers=2, width=WIDTH, contexts=48, length=16, hostile=True)
+    write_synthetic_index(workspace, n_layers=2, width=WIDTH, contexts=96, length=32, hostile=True)
     return workspace
 
 

@@ -1,5 +1,7 @@
 """Runs: starting an index, what the list says, and what can be done with a run."""
 
+from dataclasses import replace
+
 import pytest
 from streamlit.testing.v1 import AppTest
 
@@ -135,7 +137,7 @@ def test_the_estimate_knows_the_disk_and_takes_the_time_from_an_earlier_run(work
     registry.update(run.id, done=500, total=500, unit="contexts", stage="", message="", rate=None)
     registry.finish(run.id)
     done = registry.get(run.id)
-    moved = [type(done)(**{**vars(done), "started": 1000.0, "finished": 1010.0})]
+    moved = [replace(done, started=1000.0, finished=1010.0)]
     assert estimate(order, info, moved).seconds == pytest.approx(20.0)
     assert estimate(IndexOrder(model="other"), None, moved).seconds is None
 
