@@ -12,7 +12,7 @@ import webbrowser
 from core.commands.output import emit, note
 from core.errors import AtlasError
 from core.runs import processes
-from core.runs.locks import FileLock
+from core.runs.locks import FileLock, dashboard_lock
 from core.runs.registry import Registry
 from core.workspace import WORKSPACE_ENV, Workspace, write_atomic
 
@@ -47,7 +47,7 @@ def serve(arguments: argparse.Namespace, workspace: Workspace) -> int:
     port: int = arguments.port
     if not 1 <= port <= 65535:
         raise AtlasError(f"{port} is not a port: choose one from 1024 to 65535 with --port.")
-    with FileLock(workspace.scratch / "dashboard.lock") as lock:
+    with dashboard_lock(workspace) as lock:
         return _serve(workspace, port, lock, browser=not arguments.no_browser)
 
 

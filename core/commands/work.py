@@ -9,6 +9,7 @@ from core.commands.follow import as_document, describe, follow
 from core.commands.output import duration, emit, note, number, table
 from core.errors import AtlasError
 from core.runs import lanes
+from core.runs.locks import dashboard_lock
 from core.runs.registry import Registry, Run
 from core.workspace import Workspace
 
@@ -115,6 +116,8 @@ def _ingest(workspace: Workspace) -> None:
     """Bring the cache up to date if nobody has it open; an open dashboard does so by itself."""
     from core.store.cache import Cache
 
+    if dashboard_lock(workspace).held_elsewhere():
+        return
     try:
         cache = Cache.open(workspace)
     except AtlasError:

@@ -2,16 +2,11 @@
 
 from core.errors import AtlasError
 from core.runs import processes
-from core.runs.locks import FileLock
+from core.runs.locks import batch_lock
 from core.runs.registry import Lane, Registry, Runs
 from core.workspace import Workspace
 
 WORKER = "core.runs.worker"
-
-
-def batch_lock(workspace: Workspace) -> FileLock:
-    """Held by the batch worker for as long as it may claim runs."""
-    return FileLock(workspace.scratch / "batch.lock")
 
 
 def ensure_batch_worker(workspace: Workspace, *, module: str = WORKER) -> bool:

@@ -6,6 +6,7 @@ from pathlib import Path
 from types import TracebackType
 
 from core.errors import explain_os_error
+from core.workspace import Workspace
 
 
 class FileLock:
@@ -56,6 +57,16 @@ class FileLock:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self.release()
+
+
+def batch_lock(workspace: Workspace) -> FileLock:
+    """Held by the batch worker for as long as it may claim runs."""
+    return FileLock(workspace.scratch / "batch.lock")
+
+
+def dashboard_lock(workspace: Workspace) -> FileLock:
+    """Held by the dashboard that `python -m core serve` started."""
+    return FileLock(workspace.scratch / "dashboard.lock")
 
 
 def _lock(handle: int) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from core.errors import AtlasError, explain_os_error
-from core.runs.lanes import batch_lock
+from core.runs.locks import batch_lock
 from core.runs.progress import Cancelled, Progress, RunProgress
 from core.runs.registry import Registry, Run
 from core.workspace import Workspace

@@ -254,6 +254,19 @@ def test_rebuild_restores_the_runs_and_refuses_while_the_cache_is_open_elsewhere
         owner.communicate()
 
 
+def test_a_done_run_is_resumed_only_when_its_files_are_damaged(indexed: Workspace, capsys: Capture) -> None:
+    entry = {"run": "index-test", "kind": "index", "lane": "batch", "created": 1.0, "params": {"model": "m"}}
+    write_json(indexed.runs / "index-test" / "params.json", entry)
+    assert Registry(indexed).restore() == ["index-test"]
+    assert "nothing to resume" in _refused(indexed, capsys, "resume", "index-test", "--detach")
+    path = next((indexed.runs / "index-test").rglob("records.parquet"))
+    path.write_bytes(path.read_bytes()[:-8])
+    with FileLock(indexed.scratch / "batch.lock") as lock:  # the lane is busy: nothing starts
+        assert lock.acquire()
+        status, out, _ = _call(indexed, capsys, "resume", "index-test", "--detach", "--json")
+    assert (status, _strict(out)["state"]) == (0, "queued")
+
+
 def test_serve_refuses_a_busy_port_a_second_dashboard_and_a_newer_cache(indexed: Workspace, capsys: Capture) -> None:
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = other.getsockname()[1]

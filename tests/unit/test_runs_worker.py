@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from core.runs import processes
-from core.runs.lanes import batch_lock, ensure_batch_worker, resume_interrupted
-from core.runs.locks import FileLock
+from core.runs.lanes import ensure_batch_worker, resume_interrupted
+from core.runs.locks import FileLock, batch_lock
 from core.runs.registry import STOPPED, Registry, Run
 from core.workspace import Workspace
 from tests.fake_worker import MODULE
@@ -126,7 +126,7 @@ def test_every_ending_is_one_sentence(workspace: Workspace, kind: str, params: d
 
 def test_the_lock_is_free_again_when_its_holder_is_killed(tmp_path: Path) -> None:
     path = tmp_path / "a.lock"
-    code = f"import time, pathlib; from core.runs.locks import FileLock; lock = FileLock(pathlib.Path({str(path)!r})); "
+    code = f"import time, pathlib; from core.runs.locks import FileLock, batch_lock; lock = FileLock(pathlib.Path({str(path)!r})); "
     child = processes.spawn(["-c", code + "lock.acquire(); time.sleep(60)"], tmp_path / "log")
     lock = FileLock(path)
     _wait(lock.held_elsewhere)
