@@ -82,7 +82,9 @@ def measure(workspace: Workspace, n_layers: int, width: int, contexts: int) -> d
     rng = np.random.default_rng(1)
     names = [UnitName(SLUG, Site("mlp", int(rng.integers(n_layers))), "neurons", int(rng.integers(width))) for _ in range(300)]
     load_unit(workspace, names[0])  # reads the slice and the vocabulary once
+    busy = time.process_time()
     singles = [timed(lambda name=name: load_unit(workspace, name)) for name in names]
+    busy = 1000 * (time.process_time() - busy) / len(names)
     there = [UnitName(SLUG, Site("mlp", n_layers // 2), "neurons", i % width) for i in range(300)]
     nexts = [timed(lambda name=name: load_unit(workspace, name)) for name in there]
     middle = n_layers // 2
@@ -111,6 +113,7 @@ def measure(workspace: Workspace, n_layers: int, width: int, contexts: int) -> d
         "parquet_bytes_a_unit": round(sum(parquet[name] for name in ("units", "records")) / units + parquet["positions"] / width),
         "cache_bytes": size,
         "cache_bytes_a_unit": round(size / units),
+        "load_unit_cpu_ms": round(busy, 2),
         "load_unit_ms": spread(singles),
         "load_unit_same_layer_ms": spread(nexts),
         "query_median_ms": {name: round(value, 1) for name, value in queries.items()},
