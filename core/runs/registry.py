@@ -85,7 +85,7 @@ class Registry:
 
     def __init__(self, workspace: Workspace) -> None:
         self.workspace = workspace
-        with self._connect():
+        with self._look():
             pass
 
     def folder(self, run: str) -> Path:
@@ -120,7 +120,7 @@ class Registry:
 
     def find_active(self, kind: str, params: dict[str, Any]) -> Run | None:
         """The queued or running run that does exactly this work."""
-        with self._connect() as connection:
+        with self._look() as connection:
             row = connection.execute(
                 "SELECT * FROM runs WHERE fingerprint = ? AND state IN ('queued', 'running')", (fingerprint_of(kind, params),)
             ).fetchone()
@@ -129,12 +129,12 @@ class Registry:
 
     def get(self, run: str) -> Run:
         """One run, its state true at this moment."""
-        with self._connect() as connection:
+        with self._look() as connection:
             return self._checked(self._read(connection, run))
 
     def list(self, *, active: bool = False, limit: int = 200) -> Runs:
         """Runs, the newest first; only queued and running ones when `active`."""
-        with self._connect() as connection:
+        with self._look() as connection:
             rows = connection.execute(
                 "SELECT * FROM runs WHERE ? = 0 OR state IN ('queued', 'running') ORDER BY created DESC, id LIMIT ?", (active, limit)
             ).fetchall()
@@ -143,7 +143,7 @@ class Registry:
 
     def waiting(self, lane: Lane) -> bool:
         """Whether a run is queued in the lane."""
-        with self._connect() as connection:
+        with self._look() as connection:
             return connection.execute("SELECT 1 FROM runs WHERE lane = ? AND state = 'queued' LIMIT 1", (lane,)).fetchone() is not None
 
     def claim_next(self, lane: Lane) -> Run | None:
@@ -174,7 +174,7 @@ class Registry:
 
     def cancel_requested(self, run: str) -> bool:
         """Whether the run should stop: somebody asked, or it is no longer this process's to do."""
-        with self._connect() as connection:
+        with self._look() as connection:
             row = connection.execute("SELECT cancel_requested FROM runs WHERE id = ? AND state = 'running'", (run,)).fetchone()
         return row is None or bool(row[0])
 
@@ -286,6 +286,9 @@ class Registry:
 
     def _connect(self) -> AbstractContextManager[sqlite3.Connection]:
         return schema.connect(self.workspace.registry)
+
+    def _look(self) -> AbstractContextManager[sqlite3.Connection]:
+        return schema.connect(self.workspace.registry, reading=True)
 
     def _read(self, connection: sqlite3.Connection, run: str) -> Run:
         row = connection.execute("SELECT * FROM runs WHERE id = ?", (run,)).fetchone()

@@ -44,19 +44,16 @@ BUSY_SECONDS = 30.0
 
 
 @contextmanager
-def connect(path: Path) -> Generator[sqlite3.Connection]:
+def connect(path: Path, *, reading: bool = False) -> Generator[sqlite3.Connection]:
     """A connection for one operation, in which each statement commits by itself unless it stands in a `transaction`.
 
-    One connection an operation is safe from any thread and survives the file's removal. Raises AtlasError when the file is
-    newer than this program, damaged, not writable, or the disk is full.
+    One connection an operation is safe from any thread and survives the file's removal. `reading` also works on a full disk or a
+    folder that may not be written, where SQLite's helper files cannot be made. Raises AtlasError when the file is newer than this
+    program, damaged, not writable, or the disk is full.
     """
     try:
-        connection = sqlite3.connect(path, timeout=BUSY_SECONDS, isolation_level=None)
+        connection = _open(path, reading)
         try:
-            connection.row_factory = sqlite3.Row
-            connection.execute("PRAGMA synchronous = NORMAL")
-            if _version(connection, path) < len(MIGRATIONS):
-                _migrate(connection, path)
             yield connection
         finally:
             connection.close()
@@ -86,6 +83,26 @@ def explain(error: sqlite3.DatabaseError, path: Path) -> AtlasError:
     if "locked" in text:
         return AtlasError(f"{path} was locked by another program for {BUSY_SECONDS:.0f} seconds: close it and try again.")
     return AtlasError(f"{path} is damaged ({text}): move it away, then `python -m core rebuild` restores the list of runs.")
+
+
+def _open(path: Path, reading: bool) -> sqlite3.Connection:
+    connection = sqlite3.connect(path, timeout=BUSY_SECONDS, isolation_level=None)
+    try:
+        connection.row_factory = sqlite3.Row
+        connection.execute("PRAGMA synchronous = NORMAL")
+        if _version(connection, path) < len(MIGRATIONS):
+            _migrate(connection, path)
+    except BaseException as error:
+        connection.close()
+        log = path.with_name(f"{path.name}-wal")
+        # Without a log beside it the file is whole, and can be read without helper files.
+        whole = path.exists() and path.stat().st_size > 0 and not (log.exists() and log.stat().st_size)
+        if not (reading and whole and isinstance(error, sqlite3.OperationalError)):
+            raise
+        connection = sqlite3.connect(f"{path.as_uri()}?mode=ro&immutable=1", uri=True, isolation_level=None)
+        connection.row_factory = sqlite3.Row
+        _version(connection, path)
+    return connection
 
 
 def _version(connection: sqlite3.Connection, path: Path) -> int:

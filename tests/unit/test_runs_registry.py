@@ -203,6 +203,20 @@ def test_a_damaged_file_is_refused_and_left_alone(workspace: Workspace) -> None:
     assert workspace.registry.read_bytes() == b"not a database" * 100
 
 
+def test_runs_can_be_listed_when_nothing_can_be_written(workspace: Workspace) -> None:
+    runs = Registry(workspace)
+    run = runs.submit("index", {"n": 1})
+    claimed = runs.claim_next("batch")
+    assert claimed is not None
+    _take_as(workspace, run.id, 2**22 + 1, 1)
+    # A folder in the place of SQLite's shared memory: it cannot be made, as on a full disk.
+    workspace.registry.with_name("registry.sqlite-shm").mkdir()
+    found = Registry(workspace).list()
+    assert [(run.id, run.state, run.error) for run in found] == [(run.id, "failed", registry.STOPPED)]
+    with pytest.raises(AtlasError, match="No permission to write"):
+        Registry(workspace).submit("index", {"n": 2})
+
+
 def test_every_migration_leads_to_the_same_schema_when_started_by_several_processes_at_once(tmp_path: Path) -> None:
     path = tmp_path / "registry.sqlite"
     faults: list[BaseException] = []
