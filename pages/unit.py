@@ -13,6 +13,9 @@ from core.ui.unit_data import UnitData, prefetch, unit_data
 from core.ui.unit_recompute import recompute
 from core.units import UnitName
 
+PICKED = "unit-picked"
+"""The record whose token was clicked last: its unit, and its row."""
+
 server = setup()
 found = [index for index in indexes(server.workspace) if index.manifest["files"]]
 st.html(unit_sections.STYLE)
@@ -22,11 +25,26 @@ st.html(unit_sections.STYLE)
 def records(unit: UnitName, packed: bytes) -> None:
     picked = records_view(packed)
     if picked is not None:
-        st.session_state["unit-picked"] = (unit, picked.row)
+        st.session_state[PICKED] = (unit, picked.row)
+        if st.session_state.get("unit-provenance"):  # the record is offered there
+            st.rerun()
+
+
+@st.fragment
+def provenance(data: UnitData) -> None:
+    section = st.expander(
+        "Provenance: where these numbers come from, and one record computed again", key="unit-provenance", on_change="rerun"
+    )
+    if not section.open:  # what nobody looks at is not made
+        return
+    with section:
+        unit, row = st.session_state.get(PICKED, (None, 0))
+        recompute(server.workspace, data.view, row if unit == data.view.name else 0)
+        unit_sections.provenance(data.view)
 
 
 def show(asked: Asked, data: UnitData) -> None:
-    head, buttons = st.columns([6, 7], vertical_alignment="center")
+    head, buttons = st.columns([7, 6], vertical_alignment="center")
     with head:
         unit_sections.title(data.view)
     with buttons:
@@ -45,10 +63,7 @@ def show(asked: Asked, data: UnitData) -> None:
     if clicked:
         unit_steps.go(clicked)
         st.rerun()
-    with st.expander("Provenance: where these numbers come from, and one record computed again"):
-        unit, row = st.session_state.get("unit-picked", (None, 0))
-        recompute(server.workspace, data.view, row if unit == asked.name else 0)
-        unit_sections.provenance(data.view)
+    provenance(data)
 
 
 if not found:

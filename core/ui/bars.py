@@ -3,7 +3,7 @@
 import json
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, cast
 
@@ -46,7 +46,16 @@ class Table:
 
 def pack_tables(tables: Sequence[Table]) -> bytes:
     """The component's data."""
-    body = {"tables": [{**asdict(table), "csv": [[_cell(value) for value in line] for line in table.csv]} for table in tables]}
+    body = {
+        "tables": [
+            {
+                **vars(table),  # not asdict(), which copies deeply and costs a millisecond
+                "columns": [[vars(line) for line in column] for column in table.columns],
+                "csv": [[_cell(value) for value in line] for line in table.csv],
+            }
+            for table in tables
+        ]
+    }
     return json.dumps(body, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode()
 
 

@@ -335,7 +335,7 @@ class TokenView {
     if (!place) return this.hide();
     const { token, row, i } = place;
     const value = this.value(row, i);
-    const shown = this.body.pieces[row.index[i]].replaceAll("\n", "↵").replaceAll("\t", "⇥").replaceAll("\r", "␍").replaceAll(" ", "␣");
+    const shown = this.body.pieces[row.index[i]].replaceAll("\n", "↵").replaceAll("\t", "⇥").replaceAll("\r", "␍").replaceAll(" ", "␣").replaceAll("\u00a0", "⍽");
     const facts = element("div");
     facts.append(element("b", "", value === null ? "not computed" : this.number(value)));
     facts.append(` · token ${this.body.ids[row.index[i]]} · position ${i}`);

@@ -7,6 +7,7 @@ person switches (`View`) travels beside it, so that a switch costs nothing but a
 import base64
 import json
 import math
+import unicodedata
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -195,8 +196,10 @@ def piece_text(piece: str) -> str:
 
     Joiners inside a longer piece stay, as emoji and some scripts need them.
     """
-    lone = not piece.strip(_JOINERS)
-    return "".join(c if c.isprintable() or c in _KEPT or (c in _JOINERS and not lone) else f"⟨U+{ord(c):04X}⟩" for c in piece)
+    if piece.isprintable():
+        return piece
+    kept = _KEPT if not piece.strip(_JOINERS) else _KEPT + _JOINERS
+    return "".join(c if c.isprintable() or c in kept or unicodedata.category(c) == "Zs" else f"⟨U+{ord(c):04X}⟩" for c in piece)
 
 
 def _raw(ids: list[int], pieces: list[str], vocab: Vocab) -> dict[int, str]:

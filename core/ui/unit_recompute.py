@@ -41,9 +41,8 @@ def compare(record: Record, answer: dict[str, Any]) -> Compared:
     return Compared(stored, again, difference)
 
 
-@st.fragment
 def recompute(workspace: Workspace, view: UnitView, picked: int) -> None:
-    """The choice of a record, the button, and the two rows. picked: the record whose token was clicked last."""
+    """The choice of a record, the button, and the two rows, in a fragment. picked: the record whose token was clicked last."""
     records = record_list(view)
     if not records:
         return

@@ -11,7 +11,7 @@ from core.ui.tokens import digits, piece_text
 
 SHOWN = 10
 _BYTES = re.compile(r"(⟨[0-9a-f]{2}(?: [0-9a-f]{2})*⟩)")
-_VISIBLE = str.maketrans({" ": "␣", "\n": "↵", "\t": "⇥", "\r": "␍"})
+_VISIBLE = str.maketrans({" ": "␣", "\n": "↵", "\t": "⇥", "\r": "␍", "\u00a0": "⍽"})
 
 EFFECT_HELP = (
     "What one unit of activation adds to each output token's logit by the direct path, from the weights alone: the unit's write direction, "
@@ -87,7 +87,7 @@ def similar_table(view: UnitView) -> Table:
             unit=str(each.name),
             address=nav.unit_address(each.name),
         )
-        for each in view.effects.similar
+        for each in view.effects.similar[:SHOWN]
     ]
     csv = [("unit", "cosine"), *((str(each.name), each.cosine) for each in view.effects.similar)]
     return Table(

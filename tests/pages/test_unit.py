@@ -8,6 +8,9 @@ from typing import Any
 import pytest
 from streamlit.testing.v1 import AppTest
 
+from core.errors import AtlasError
+from core.store.units import load_unit
+from core.ui.records import record_list
 from core.units import UnitName
 from core.workspace import Workspace
 from tests.pages.conftest import OpenPage, alerts
@@ -204,3 +207,51 @@ def test_hostile_tokens_reach_the_browser_as_data_only(workspace: Workspace, ope
         assert "⟨U+202E⟩" in pieces
         assert not any("\u202e" in piece or "\x00" in piece for piece in pieces)
         assert page.get("markdown") == [] or all("alert(1)" not in element.value for element in page.markdown)
+
+
+def test_provenance_lists_the_recipe_and_offers_every_record(workspace: Workspace, open_page: OpenPage) -> None:
+    run = write_synthetic_index(workspace)
+    page = open_page(workspace, "unit", unit="tiny/mlp.0/neurons/1")
+    assert "weights hash" not in said(page)
+    page.session_state["unit-provenance"] = True
+    page.run()
+    assert not page.exception
+    for item in ("weights hash", "slice: hash", "slice: length", "slice: bos", "dtype", "seed", run):
+        assert item in said(page)
+    record = next(box for box in page.selectbox if box.label == "Record")
+    assert len(record.options) == len(records(page)["body"]["rows"])
+
+
+def test_a_record_that_cannot_be_computed_again_is_a_sentence(
+    workspace: Workspace, open_page: OpenPage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise AtlasError("The model <b>tiny</b> is gone.")
+
+    monkeypatch.setattr("core.ui.unit_recompute.call", refuse)
+    write_synthetic_index(workspace)
+    page = open_page(workspace, "unit", unit="tiny/mlp.0/neurons/1")
+    page.session_state["unit-provenance"] = True
+    page.run()
+    next(button for button in page.button if button.label == "recompute this record").click().run()
+    assert alerts(page) == ["The model <b>tiny</b> is gone."]
+
+
+def test_a_record_computed_again_is_shown_beside_the_stored_one(
+    workspace: Workspace, open_page: OpenPage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_synthetic_index(workspace)
+    name = UnitName.parse("tiny/mlp.0/neurons/1")
+    first = record_list(load_unit(workspace, name))[0]
+
+    def call(_: Workspace, op: str, *, unit: str, run: str, context: int) -> dict[str, Any]:
+        assert (op, unit, run, context) == ("recompute", str(name), "index-test", first.context)
+        return {"tokens": first.tokens.tolist(), "activations": [None, *(first.activations[1:] + 0.5).tolist()]}
+
+    monkeypatch.setattr("core.ui.unit_recompute.call", call)
+    page = open_page(workspace, "unit", unit=str(name))
+    page.session_state["unit-provenance"] = True
+    page.run()
+    next(button for button in page.button if button.label == "recompute this record").click().run()
+    assert "Largest difference <b>0.5</b>" in said(page)
+    assert [band["title"] for band in components(page)[-1]["body"]["bands"]] == ["Stored", "Fresh"]

@@ -93,6 +93,10 @@ def test_joiners_inside_emoji_stay() -> None:
     assert piece_text("a\u2066b") == "a⟨U+2066⟩b"
 
 
+def test_every_kind_of_space_stays_a_space() -> None:
+    assert piece_text("a\u00a0b\u3000c") == "a\u00a0b\u3000c"
+
+
 def test_a_long_band_shows_its_first_rows_or_an_even_spread() -> None:
     rows = [row([1.0], [1])] * 20
     assert Band("", "", rows, first=5).initial() == [0, 1, 2, 3, 4]
