@@ -71,7 +71,10 @@ def answers(url: str) -> bool:
 
 @contextlib.contextmanager
 def serving(workspace: Path, log: Path) -> Iterator[Server]:
-    """Serve `workspace` until the block ends, then end all that was started for it. Raises AssertionError with the log when the dashboard does not come up."""
+    """Serve `workspace` until the block ends, then end all that was started for it.
+
+    Raises AssertionError with the dashboard's output when it does not come up.
+    """
     port = free_port()
     server = Server(f"http://127.0.0.1:{port}", workspace, log)
     with log.open("ab") as output:

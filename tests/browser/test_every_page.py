@@ -59,4 +59,5 @@ def test_a_page_that_does_not_exist_says_so(browser: Browser, real: Server) -> N
     with viewing(browser, real) as view:
         view.go("no-such-page")
         view.see("Page not found")
-        view.check()
+        assert all("does not seem to exist" in error for error in view.errors)
+        assert not view.outside

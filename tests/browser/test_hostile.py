@@ -10,8 +10,14 @@ from tests.browser.server import Server
 from tests.browser.view import PATIENCE, View, viewing
 
 SCRIPT = "<script>alert(1)</script>"
-UNITS = [f"unit?unit=tiny/mlp.{layer}/neurons/{unit}&window=all" for layer in (0, 2) for unit in (0, 8)]
-"""Units 0 and 8 of the synthetic index fire on one hostile token each."""
+UNITS = [
+    ("mlp.0/neurons/0", "\"'&<>"),
+    ("mlp.0/neurons/8", SCRIPT),
+    ("mlp.1/neurons/0", "⟨U+200D⟩"),
+    ("mlp.2/neurons/0", "50%_\\"),
+    ("mlp.2/neurons/8", "⟨U+202E⟩"),
+]
+"""Units of the synthetic index, and the token that each responds to as it must be shown."""
 
 
 def inert(view: View) -> None:
@@ -26,22 +32,22 @@ def inert(view: View) -> None:
     view.check()
 
 
-@pytest.mark.parametrize("address", UNITS)
-def test_hostile_tokens_are_text_on_the_unit_page(browser: Browser, hostile: Server, address: str) -> None:
+@pytest.mark.parametrize(("unit", "token"), UNITS)
+def test_a_hostile_token_is_text_on_the_page_of_its_unit(browser: Browser, hostile: Server, unit: str, token: str) -> None:
     with viewing(browser, hostile) as view:
-        view.go(address)
-        expect(view.page.locator(".row .peak").first).to_be_visible(timeout=PATIENCE)
+        view.go(f"unit?unit=tiny/{unit}&window=all")
+        top = view.page.locator(".row").first
+        expect(top.locator(".peak")).to_have_text(token, timeout=PATIENCE)
+        expect(top.locator(".chip")).to_have_text(token)
+        view.see("Top tokens")
         inert(view)
-        whole = view.page.locator(".row .text").all_inner_texts()
-        assert any(SCRIPT in text for text in whole), "the token <script> is not shown as it is"
-        assert any("⟨U+202E⟩" in text for text in whole), "the right-to-left mark is invisible"
-        assert not any("�" in text for text in whole)
+        assert not any("�" in text for text in view.page.locator(".row .text").all_inner_texts())
         assert view.overflow() == 0
 
 
 def test_rows_stay_rows_whatever_their_tokens_are(browser: Browser, hostile: Server) -> None:
     with viewing(browser, hostile) as view:
-        view.go(UNITS[0])
+        view.go("unit?unit=tiny/mlp.0/neurons/8&window=all")
         rows = view.page.locator(".row")
         expect(rows.first).to_be_visible(timeout=PATIENCE)
         edges = rows.evaluate_all(

@@ -89,9 +89,9 @@ class View:
     def check(self) -> None:
         """Nothing went wrong so far, and the page shows no exception."""
         self.settled()
-        assert self.errors == []
-        assert self.outside == []
-        assert self.dialogs == []
+        assert not self.errors, self.errors
+        assert not self.outside, self.outside
+        assert not self.dialogs, self.dialogs
 
     def overflow(self) -> int:
         """Pixels by which the page's content is wider than its window: 0 when nothing has to be scrolled sideways."""
