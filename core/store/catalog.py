@@ -81,22 +81,17 @@ _manifests: Remembered[FileKey, IndexInfo | None] = Remembered(512)
 
 def indexes(workspace: Workspace) -> list[IndexInfo]:
     """Every readable index, the one over most tokens first, the newer first among equals. Damaged manifests are left out."""
-    return _scan(workspace)[0]
+    return scan(workspace)[0]
 
 
 def damaged(workspace: Workspace) -> list[str]:
     """One sentence for each manifest that cannot be read."""
-    return list(_scan(workspace)[1].values())
-
-
-def scan(workspace: Workspace) -> tuple[list[IndexInfo], dict[str, str]]:
-    """`indexes` and, by run, the sentences of `damaged`, in one reading."""
-    return _scan(workspace)
+    return list(scan(workspace)[1].values())
 
 
 def load_index(workspace: Workspace, run: str) -> IndexInfo:
     """One run's index. Raises AtlasError."""
-    found, broken = _scan(workspace)
+    found, broken = scan(workspace)
     for index in found:
         if index.run == run:
             return index
@@ -107,7 +102,7 @@ def load_index(workspace: Workspace, run: str) -> IndexInfo:
 
 def find_index(workspace: Workspace, subject: str, site: Site, run: str | None = None) -> IndexInfo:
     """The index that answers for a site: of run `run`, else the one over most tokens. Raises AtlasError saying what there is."""
-    found, broken = _scan(workspace)
+    found, broken = scan(workspace)
     if not found:
         raise AtlasError(
             next(iter(broken.values()), "Nothing is indexed yet: start an index on the Runs page or with python -m core index.")
@@ -157,7 +152,8 @@ def _present(names: Iterable[str]) -> str:
     return f": there is {', '.join(found)}" if found else ""
 
 
-def _scan(workspace: Workspace) -> tuple[list[IndexInfo], dict[str, str]]:
+def scan(workspace: Workspace) -> tuple[list[IndexInfo], dict[str, str]]:
+    """What `indexes` returns and, by run, the sentences of `damaged`, in one reading."""
     found: list[IndexInfo] = []
     broken: dict[str, str] = {}
     for path in sorted(workspace.runs.glob("*/manifest.json")):
