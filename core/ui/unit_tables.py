@@ -14,13 +14,14 @@ _BYTES = re.compile(r"(⟨[0-9a-f]{2}(?: [0-9a-f]{2})*⟩)")
 _VISIBLE = str.maketrans({" ": "␣", "\n": "↵", "\t": "⇥", "\r": "␍", "\u00a0": "⍽"})
 
 EFFECT_HELP = (
-    "What one unit of activation adds to each output token's logit by the direct path, from the weights alone: the unit's write direction, "
-    "times the final norm's gain, times the unembedding, less its mean over the vocabulary. Later blocks and the norm's scale are left out."
+    "What one unit of activation adds to the logit of output token v by the direct path, from the weights alone: (γ ⊙ W_U[v]) · w, "
+    "with w the unit's write direction, γ the final norm's gain and W_U the unembedding. The norm's division by the size of the residual "
+    "stream is left out, so values compare tokens for one unit, not units with each other."
 )
 SIMILAR_HELP = "The units whose write directions have the largest cosine with this one's: w·v / (‖w‖ ‖v‖)."
 TOP_TOKENS_HELP = (
-    "Mean activation on each token, estimated from the unit's 256 strongest positions (exact) and 256 positions drawn uniformly. "
-    "“of n” is how often the token stands in the text; the number before it, how many of those positions were seen."
+    "Mean activation on each token: exact on the unit's 256 strongest positions, estimated on its others from positions drawn uniformly. "
+    "“3 of 8”: the token stands 8 times in the text, 3 of them among the 256 strongest."
 )
 HISTOGRAM_HELP = (
     "All tokens of the text. Bars have different widths, so their height is tokens per 1 of activation, on a log scale. "
@@ -39,14 +40,17 @@ def top_token_table(view: UnitView) -> Table:
             share=_share(token.mean, largest),
             hue="p" if token.mean >= 0 else "n",
             count=f"{token.count:,} of {token.total:,}",
-            hover=f"token {token.token} · mean activation {token.mean:.4g} · {token.count:,} of its {token.total:,} positions seen",
+            hover=f"token {token.token} · mean activation {token.mean:.4g} · {token.count:,} of its {token.total:,} positions are among the strongest",
         )
         for token in tokens
     ]
-    csv = [("token", "text", "mean activation", "seen", "in text"), *((t.token, t.text, t.mean, t.count, t.total) for t in view.top_tokens)]
+    csv = [
+        ("token", "text", "mean activation", "among the strongest", "in text"),
+        *((t.token, t.text, t.mean, t.count, t.total) for t in view.top_tokens),
+    ]
     return Table(
         title="Top tokens",
-        note="mean activation · seen of all",
+        note="mean activation · known of all",
         help=TOP_TOKENS_HELP,
         columns=[lines] if lines else [],
         empty="" if lines else "No token was counted yet.",
