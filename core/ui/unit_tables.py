@@ -40,7 +40,7 @@ def top_token_table(view: UnitView) -> Table:
             share=_share(token.mean, largest),
             hue="p" if token.mean >= 0 else "n",
             count=f"{token.count:,} of {token.total:,}",
-            hover=f"token {token.token} · mean activation {token.mean:.4g} · {token.count:,} of its {token.total:,} positions are among the strongest",
+            hover=f"token {token.token} · mean {token.mean:.4g} · {token.count:,} of its {token.total:,} positions are among the strongest",
         )
         for token in tokens
     ]
