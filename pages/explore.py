@@ -107,7 +107,8 @@ def steps(asked: int, pages: int, place: str) -> None:
     st.button("Next →", key=f"next_{place}", on_click=go, args=(asked + 1,), disabled=asked == pages)
 
 
-fields()
+with st.container(key="filters"):
+    fields()
 try:
     given = {name: state.raw(name) for name in (*FIELDS, "kind", "sort")}
     listing(Filters.read(given, kinds=kinds, n_layers=index.n_layers))

@@ -2,13 +2,14 @@
 
 import random
 
+import pandas as pd
 import streamlit as st
 
 from core.errors import AtlasError
 from core.store import picks, queries
 from core.store.catalog import IndexInfo
 from core.ui import nav, state, theme, words
-from core.ui.index_choice import chosen_index, describe, pick_index, ready, sites_of
+from core.ui.index_choice import chosen_index, describe, generations, pick_index, ready, sites_of
 from core.ui.layer_charts import MEASURES, clicked_layer, layer_figure, measured
 from core.ui.prose import heading, lead, quiet
 from core.ui.run_list import progress_html
@@ -24,6 +25,22 @@ server = setup()
 st.title("Overview")
 
 
+@st.cache_data(max_entries=32, show_spinner=False)
+def kept_picks(path: str, drawn: tuple[str, float], seed: int) -> pd.DataFrame:
+    """Kept while the index does not change. path: of the workspace; drawn: the run and when it was written."""
+    return picks.worth_a_look(server.cache, drawn[0], seed, WORTH)
+
+
+@st.cache_data(max_entries=32, show_spinner=False)
+def kept_layers(path: str, drawn: tuple[str, float]) -> pd.DataFrame:
+    return queries.layers(server.cache, drawn[0])
+
+
+def drawn_from(index: IndexInfo) -> tuple[str, tuple[str, float]]:
+    """What kept results depend on: the workspace, the run and the generation that the cache holds."""
+    return str(server.workspace.path), (index.run, generations(server)[index.run][0] + index.written)
+
+
 def holdings(index: IndexInfo) -> None:
     others = [other for other in ready(server) if other.run != index.run]
     lead(f"{describe(index)}.")
@@ -31,19 +48,18 @@ def holdings(index: IndexInfo) -> None:
         quiet("Also here: " + "; ".join(map(describe, others[:6])) + ".")
 
 
-def under_way(generation: int, run: str) -> None:
-    """Runs at work; when this index has published more, the page is drawn again."""
+def under_way(run: str, drawn: tuple[int, str]) -> None:
+    """Runs at work; when more of this index has been taken in, the page is drawn again."""
     active = server.registry.list(active=True)
     for each in active:
         st.html(progress_html(each))
-    shown = next((index for index in ready(server) if index.run == run), None)
-    if not active or (shown is not None and shown.generation != generation):
+    if not active or generations(server).get(run, drawn) != drawn:
         st.rerun()
 
 
 def worth_a_look(index: IndexInfo, seed: int) -> None:
     heading("Neurons worth a look", "chosen by statistics, spread over the layers")
-    frame = picks.worth_a_look(server.cache, index.run, seed, WORTH)
+    frame = kept_picks(*drawn_from(index), seed)
     if frame.empty:
         quiet("None stands out yet: more text is needed. Explore lists all units.", small=False)
         return
@@ -63,7 +79,7 @@ def by_layer(index: IndexInfo) -> None:
         st.segmented_control(
             "Site", kinds, key="overview_kind", required=True, on_change=lambda: state.write(kind=st.session_state["overview_kind"])
         )
-    spread = queries.layers(server.cache, index.run)
+    spread = kept_layers(*drawn_from(index))
     dead = sum(int(row["dead"]) for row in measured(spread, kind, MEASURES[-1]))
     for measure in MEASURES:
         heading(f"{measure.title} by layer", measure.note)
@@ -87,7 +103,7 @@ index = chosen_index(server)
 pick_index(server, index, forget=("seed", "kind"))
 holdings(index)
 if server.registry.list(active=True):
-    st.fragment(under_way, run_every=LIVE_SECONDS)(index.generation, index.run)
+    st.fragment(under_way, run_every=LIVE_SECONDS)(index.run, generations(server)[index.run])
 try:
     seed = state.whole("seed", "a seed", 0, MAX_SEED, 0) or 0
     text, pictures = st.columns([3, 2], gap="large")

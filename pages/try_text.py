@@ -96,7 +96,8 @@ try:
     text = read_text()
     tried = ask(server, index, text)
     token = picture(tried)
-    left, right = st.columns([3, 2], gap="large")
+    with st.container(key="tried"):
+        left, right = st.columns([3, 2], gap="large")
     with left:
         units_of(tried, token)
     with right:

@@ -4,6 +4,7 @@ import streamlit as st
 
 from core.errors import AtlasError
 from core.store.catalog import IndexInfo, indexes, load_index, shown_sites
+from core.store.queries import coverage
 from core.ui import nav, state, words
 from core.ui.first_run import missing_packages
 from core.ui.prose import lead
@@ -25,7 +26,7 @@ def chosen_index(server: Server) -> IndexInfo:
         chosen = load_index(server.workspace, state.raw("run")) if state.raw("run") else found[0]
     except AtlasError as error:
         refuse(str(error))
-    if not chosen.manifest["files"]:
+    if chosen.run not in {index.run for index in found}:
         refuse(f"The run “{chosen.run}” has no results yet: its first part is still being made.")
     return chosen
 
@@ -43,15 +44,26 @@ def pick_index(server: Server, chosen: IndexInfo, *, forget: tuple[str, ...] = (
     st.sidebar.selectbox(
         "Index",
         list(runs),
-        format_func=lambda run: f"{runs[run].slug} · {what_text(runs[run])} · {run}",
+        format_func=lambda run: _short(runs[run]),
         key="index_choice",
         on_change=changed,
     )
 
 
+def _short(index: IndexInfo) -> str:
+    return f"{what_text(index)}, {index.contexts_total:,} contexts · {index.slug} · {index.run}"
+
+
 def ready(server: Server) -> list[IndexInfo]:
-    """Indexes with results to show, the one over most tokens first."""
-    return [index for index in indexes(server.workspace) if index.manifest["files"]]
+    """Indexes whose results the cache has taken in, the one over most tokens first."""
+    held = generations(server)
+    return [index for index in indexes(server.workspace) if index.manifest["files"] and index.run in held]
+
+
+def generations(server: Server) -> dict[str, tuple[int, str]]:
+    """What the cache has taken in: the generation and state of each run."""
+    frame = coverage(server.cache)
+    return {str(row["run"]): (int(row["generation"]), str(row["state"])) for row in frame.to_dict("records")}
 
 
 def sites_of(index: IndexInfo) -> list[Site]:
@@ -80,6 +92,11 @@ def what_text(index: IndexInfo) -> str:
 def waiting(server: Server) -> None:
     """No index has results yet: what is being done about it, or what can be done, with the button."""
     active = [run for run in server.registry.list(active=True) if run.kind == "index"]
+    written = any(index.manifest["files"] for index in indexes(server.workspace))
+    if written and not server.notices.get("ingest"):
+        lead("An index was found and is being taken into the cache: a few seconds.")
+        st.fragment(_live, run_every=LIVE_SECONDS)(server)
+        return
     if active:
         lead(
             "The first results are being made. This page fills by itself as soon as the first part of the text has been read; "
@@ -105,7 +122,7 @@ def waiting(server: Server) -> None:
 
 def _live(server: Server) -> None:
     active = [run for run in server.registry.list(active=True) if run.kind == "index"]
-    if not active or ready(server):
+    if ready(server) or server.notices.get("ingest") or not (active or any(index.manifest["files"] for index in indexes(server.workspace))):
         st.rerun()
     for run in active:
         st.html(progress_html(run))

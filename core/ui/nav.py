@@ -18,6 +18,9 @@ PAGES = {
 
 
 FRONT = "overview"
+_HERE = "_neuron_atlas_page"
+_ECHOES = "_neuron_atlas_echoes"
+_Echo = tuple[str, frozenset[tuple[str, str]]]
 
 
 def declare() -> Page:
@@ -41,6 +44,19 @@ def _to_front() -> None:
     open_page(FRONT, st.query_params.to_dict())
 
 
+def arrived(page: Page) -> None:
+    """Called by app.py on every run. Skips an entry of the browser's history that is none of ours.
+
+    A change of page with a query makes Streamlit push two entries: this page with the other's query, then the other page. Somebody going
+    back would land on the first, which never existed; one step further back is where they came from.
+    """
+    here = next((name for pages in PAGES.values() for name, title in pages if title == page.title), "")
+    st.session_state[_HERE] = here
+    if (here, frozenset(st.query_params.to_dict().items())) in st.session_state.get(_ECHOES, ()):
+        st.html("<script>history.back()</script>", unsafe_allow_javascript=True)
+        st.stop()
+
+
 def unit_address(unit: UnitName | str, run: str = "") -> str:
     """The address of a unit's page, relative to the server's root. run: the index to read it from, else the largest."""
     return address("unit", {"unit": str(unit), "run": run})
@@ -55,6 +71,10 @@ def address(page: str, query: Mapping[str, str]) -> str:
 
 def open_page(page: str, query: Mapping[str, str] | None = None) -> NoReturn:
     """Leave this page for another one, keeping the session (no reload)."""
+    here = st.session_state.get(_HERE, "")
+    if query and here != page:
+        echoes: set[_Echo] = st.session_state.setdefault(_ECHOES, set())
+        echoes.add((here, frozenset(query.items())))
     st.switch_page(_ROOT / "pages" / f"{page}.py", query_params=dict(query or {}))
 
 

@@ -3,6 +3,7 @@
 No Streamlit here. Nothing in this file may wait for a worker: pages are served while the first run goes on.
 """
 
+import contextlib
 import gc
 import importlib
 import os
@@ -12,15 +13,19 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from core.errors import AtlasError
-from core.runs import lanes
+from core.runs import client, lanes
 from core.runs.registry import Registry
 from core.store.cache import Cache
+from core.store.catalog import indexes
 from core.ui import first_run
 from core.workspace import Workspace
 
 BACKGROUND_ENV = "NEURON_ATLAS_BACKGROUND"
 """`off`: this dashboard starts no worker and no thread. It shows what is there and queues what is asked."""
 POLL_SECONDS = 2.0
+WARM_SECONDS = 300.0
+PATIENCE_SECONDS = 2.0
+"""The first page waits at most this long for what runs have written; a large index is taken in behind the pages."""
 _HEAVY = ("pandas", "plotly.graph_objects", "pyarrow.parquet", "numpy")
 """Imported while the server starts, so that no page waits for them."""
 
@@ -37,6 +42,7 @@ class Server:
     background: bool
     notices: dict[str, list[str]] = field(default_factory=dict[str, list[str]])
     _stop: threading.Event = field(default_factory=threading.Event)
+    _taken_in: threading.Event = field(default_factory=threading.Event)
 
     @classmethod
     def start(cls, path: str | Path | None = None) -> "Server":
@@ -44,11 +50,13 @@ class Server:
         workspace = Workspace.open(path)
         registry = Registry(workspace)
         server = cls(workspace, Cache.open(workspace), registry, os.environ.get(BACKGROUND_ENV, "").lower() != "off")
-        server.ingest()
-        _import_what_pages_need()
         if server.background:
             server._attempt("workers", server._start_work)
             threading.Thread(target=server._watch, name="ingest", daemon=True).start()
+        else:
+            server.ingest()
+        _import_what_pages_need()
+        server._taken_in.wait(PATIENCE_SECONDS)
         freeze_once()
         return server
 
@@ -60,6 +68,7 @@ class Server:
     def ingest(self) -> None:
         """Take in what runs have published since. What is wrong with one run becomes a notice, not an exception."""
         self._attempt("ingest", lambda: [*self.cache.notices, *self.cache.ingest()])
+        self._taken_in.set()
 
     def ensure_worker(self) -> None:
         """Start the batch worker if a run waits for one. Raises AtlasError."""
@@ -72,8 +81,18 @@ class Server:
         return []
 
     def _watch(self) -> None:
+        self.ingest()
+        warmed = False
         while not self._stop.wait(POLL_SECONDS):
             self.ingest()
+            if not warmed and (found := indexes(self.workspace)):
+                warmed = True
+                threading.Thread(target=self._warm, args=(found[0].slug,), name="warm", daemon=True).start()
+
+    def _warm(self, slug: str) -> None:
+        """Start the model process and load the largest index's model, so that the first text is answered at once."""
+        with contextlib.suppress(AtlasError):  # Try text asks again and says what is wrong
+            client.call(self.workspace, "warm", WARM_SECONDS, subject=slug)
 
     def _attempt(self, what: str, act: Callable[[], list[str]]) -> None:
         """Do something that returns sentences to show, or raises one."""

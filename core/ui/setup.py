@@ -37,7 +37,7 @@ def setup() -> Server:
         server = _server(os.environ.get(WORKSPACE_ENV))
     except AtlasError as error:
         refuse(str(error))
-    for notice in [text for texts in list(server.notices.values()) for text in texts][:3]:
+    for notice in list(dict.fromkeys(text for texts in list(server.notices.values()) for text in texts))[:3]:
         sentence(notice)
     return server
 
