@@ -25,6 +25,21 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.browser)
 
 
+MEASURED: pytest.StashKey[list[str]] = pytest.StashKey()
+
+
+@pytest.fixture
+def measured(request: pytest.FixtureRequest) -> list[str]:
+    """Lines about times that are measured, not judged: they stand in the summary at the end."""
+    return request.config.stash.setdefault(MEASURED, [])
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    """Print what was measured."""
+    for line in config.stash.get(MEASURED, []):
+        terminalreporter.write_line(line)
+
+
 def lacking(what: str) -> None:
     """Skip with the reason, or fail where the machine was set up to run everything (.ci/run sets ATLAS_REQUIRE_ALL)."""
     if os.environ.get("ATLAS_REQUIRE_ALL"):
