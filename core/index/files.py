@@ -23,6 +23,7 @@ from core.index.sketch import Array, Contexts, Sketch
 
 UNITS_PER_GROUP = 32
 """A reader of one unit fetches one row group: 32 units."""
+_UNITS_ROWS_PER_GROUP = 128
 _UNITS_PER_WRITE = 2048
 _BAND_QUANTILES = {"q0": (0.0, 0.5), "q1": (0.5, 0.9), "q2": (0.9, 0.99), "q3": (0.99, 0.999)}
 _GATE = {"q0": 0, "q1": 0, "q2": 1, "q3": 2}

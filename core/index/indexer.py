@@ -1,6 +1,7 @@
 """The index run: load the subject, cut the text, read it once, publish, and add what the weights alone say."""
 
 import json
+import os
 import subprocess
 import sys
 import time
@@ -141,6 +142,7 @@ class _Publisher:
         contexts = self.contexts(part.next_block)
         job = self._job
         path = job.run_dir / "manifest.json"
+        how = job.subject.provenance()
         write_json(
             path,
             {
@@ -161,12 +163,7 @@ class _Publisher:
                 "files": part.files,
                 "effects": effects or {},
                 "provenance": {
-                    **job.subject.provenance(),
-                    "slice": job.piece.id,
-                    "slice_hash": job.piece.info["hash"],
-                    "context_length": int(job.piece.tokens.shape[1]),
-                    "stride": job.piece.info["stride"],
-                    "bos": bool(job.piece.info["bos"]),
+                    **{name: how[name] for name in ("dtype", "device", "matmul", "versions")},
                     "block": job.request.block,
                     "sketch_schema": SCHEMA,
                     "code": core.__version__,
@@ -183,7 +180,8 @@ def _read_in_processes(job: Job, progress: Progress, publisher: _Publisher) -> N
     root = Path(core.__file__).resolve().parent.parent
     with (job.run_dir / "log.txt").open("ab") as log:
         workers = [
-            subprocess.Popen([*command, str(share.number)], cwd=root, stdin=subprocess.DEVNULL, stdout=log, stderr=log) for share in shares
+            subprocess.Popen([*command, str(share.number), str(os.getpid())], cwd=root, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+            for share in shares
         ]
         shown = 0
         try:

@@ -57,7 +57,7 @@ class ShareReader:
         with ThreadPoolExecutor(self.threads) as pool:
             since = time.monotonic()
             while at < share.end:
-                self._add_block(sketches, at, pool)
+                self.add_block(sketches, at, pool)
                 at += 1
                 on_block(at)
                 if at < share.end and time.monotonic() - since >= patience:
@@ -69,7 +69,8 @@ class ShareReader:
             part = self._publish(share, share.end, sketches, on_part)
         return part
 
-    def _add_block(self, sketches: Mapping[Site, Sketch], number: int, pool: ThreadPoolExecutor) -> None:
+    def add_block(self, sketches: Mapping[Site, Sketch], number: int, pool: ThreadPoolExecutor, *, everything: bool = True) -> None:
+        """Read block `number` into the sketches. `everything` off keeps the records of both ends only (for the bench)."""
         ranks = range(number * self.block, min((number + 1) * self.block, len(self.piece)))
         width = int(self.piece.lengths[ranks.start : ranks.stop].max())
         tokens = torch.from_numpy(self.piece.tokens[ranks.start : ranks.stop, :width].astype(np.int64))
@@ -77,7 +78,7 @@ class ShareReader:
         def handler(sketch: Sketch) -> Callable[[torch.Tensor], None]:
             def add(activations: torch.Tensor) -> None:
                 block = activations.to("cpu", torch.float32).contiguous().numpy()
-                sketch.add(block, ranks, pool, self.threads)
+                sketch.add(block, ranks, pool, self.threads, everything=everything)
 
             return add
 

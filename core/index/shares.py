@@ -1,4 +1,4 @@
-"""One worker of an index run with several: `python -m core.index.shares WORKSPACE RUN SHARE`. It reads its share and writes parts."""
+"""One worker of an index run with several: `python -m core.index.shares WORKSPACE RUN SHARE PARENT`. It reads its share and writes parts."""
 
 import json
 import os
@@ -30,8 +30,7 @@ def main(arguments: list[str]) -> int:
     """Read one share to its end; stop when the run's own process is gone."""
     workspace = Workspace.open(arguments[0])
     run_dir = workspace.runs / arguments[1]
-    number = int(arguments[2])
-    parent = os.getppid()
+    number, parent = int(arguments[2]), int(arguments[3])
 
     def check(_: int) -> None:
         if os.getppid() != parent:

@@ -1,0 +1,128 @@
+"""The indexer against the bare forward pass, alternating, on the embedded model: `python -m bench.indexer [--json]`.
+
+The bare pass runs the same text through the same blocks of the model, without hooks and without the unembedding. Ratios of wall and of
+CPU time are medians over rounds, in steady state: the sketches have seen `--warm` contexts before.
+"""
+
+import argparse
+import json
+import resource
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from bench.machine import machine
+from core.corpus.build import build_slice
+from core.corpus.spec import CorpusSpec
+from core.index.files import write_sketch
+from core.index.reader import BASIS, ShareReader, deriver, token_totals
+from core.index.sketch import Sketch
+from core.subject.info import subject_folder
+from core.subject.load import load_subject
+from core.subject.tokenizer import SubjectTokenizer
+from core.units import parse_sites
+from core.vocab import Vocab
+from core.workspace import Workspace
+
+BLOCK = 32
+
+
+def measure(rounds: int, warm: int, dtype: str) -> dict[str, object]:
+    """Seconds a block of each variant, and what follows from them."""
+    with tempfile.TemporaryDirectory() as folder:
+        workspace = Workspace.open(folder)
+        subject = load_subject(workspace, "default", dtype=dtype)
+        vocab = Vocab.load(subject_folder(workspace, subject.info.slug) / "vocab.parquet")
+        contexts = warm + rounds * BLOCK
+        piece = build_slice(workspace, CorpusSpec("embedded", contexts), SubjectTokenizer(subject, vocab))
+        sites = {site: subject.info.widths[site.kind] for site in parse_sites("mlp.all", subject.info.n_layers)}
+        reader = ShareReader(Path(folder), subject, piece, vocab, sites, BLOCK)
+
+        def sketches() -> dict[object, Sketch]:
+            return {site: Sketch(str(site), BASIS, width, reader.contexts) for site, width in sites.items()}
+
+        full, ends = sketches(), sketches()
+        with ThreadPoolExecutor(reader.threads) as pool:
+            memory = []
+            for number in range(warm // BLOCK):
+                reader.add_block(full, number, pool)
+                reader.add_block(ends, number, pool, everything=False)
+                memory.append(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+
+            def bare(number: int) -> None:
+                rows = piece.tokens[number * BLOCK : (number + 1) * BLOCK]
+                with torch.inference_mode():
+                    subject.model.base_model(input_ids=torch.from_numpy(rows.astype(np.int64)), use_cache=False)
+
+            variants: dict[str, Callable[[int], None]] = {
+                "bare": bare,
+                "ends": lambda number: reader.add_block(ends, number, pool, everything=False),
+                "full": lambda number: reader.add_block(full, number, pool),
+            }
+            bare(0)
+            wall: dict[str, list[float]] = {name: [] for name in variants}
+            cpu: dict[str, list[float]] = {name: [] for name in variants}
+            for round_number in range(rounds):
+                number = warm // BLOCK + round_number
+                names = list(variants)
+                for name in names[round_number % 3 :] + names[: round_number % 3]:
+                    start, used = time.perf_counter(), time.process_time()
+                    variants[name](number)
+                    wall[name].append(time.perf_counter() - start)
+                    cpu[name].append(time.process_time() - used)
+                memory.append(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+        totals = token_totals(piece, vocab.size, 0, contexts)
+        site = next(iter(sites))
+        start = time.perf_counter()
+        notes = write_sketch(Path(folder) / "part" / str(site), full[site], deriver(piece, vocab, totals))
+        tokens = int(piece.lengths[warm:].astype(int).sum()) / rounds
+
+        def ratio(times: dict[str, list[float]], name: str) -> float:
+            return statistics.median(a / b for a, b in zip(times[name], times["bare"], strict=True))
+
+        return {
+            "machine": machine(),
+            "dtype": dtype,
+            "threads": torch.get_num_threads(),
+            "matmul": subject.provenance()["matmul"],
+            "warm_contexts": warm,
+            "rounds": rounds,
+            "bare_tokens_per_second": tokens / statistics.median(wall["bare"]),
+            "full_tokens_per_second": tokens / statistics.median(wall["full"]),
+            "ends_ratio_wall": ratio(wall, "ends"),
+            "ends_ratio_cpu": ratio(cpu, "ends"),
+            "full_ratio_wall": ratio(wall, "full"),
+            "full_ratio_cpu": ratio(cpu, "full"),
+            "sketch_bytes_per_unit_in_memory": sum(sketch.nbytes for sketch in full.values()) / sum(sites.values()),
+            "sketch_bytes_per_unit_on_disk": sum(note["bytes"] for note in notes.values()) / sites[site],
+            "write_seconds_per_site": time.perf_counter() - start,
+            "peak_mb_after_an_eighth_of_the_contexts": memory[len(memory) // 8] / 1024,
+            "peak_mb_at_the_end": memory[-1] / 1024,
+        }
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument("--warm", type=int, default=1024)
+    parser.add_argument("--dtype", default="float32")
+    parser.add_argument("--json", action="store_true")
+    options = parser.parse_args()
+    found = measure(options.rounds, options.warm, options.dtype)
+    if options.json:
+        sys.stdout.write(json.dumps(found, indent=1) + "\n")
+        return 0
+    for name, value in found.items():
+        sys.stdout.write(f"{name:40} {value:.4g}\n" if isinstance(value, float) else f"{name:40} {value}\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
