@@ -75,6 +75,8 @@ def listing(filters: Filters) -> None:
     last = min(total, asked * PAGE_ROWS)
     with st.container(horizontal=True, vertical_alignment="center", gap="small"):
         of = "units" if filters.narrow else f"units of {index.slug}"
+        if not index.complete:
+            of += f", from {index.contexts_done:,} of {index.contexts_total:,} contexts so far"
         st.html(f'<p class="na-muted na-small na-num">{first:,}–{last:,} of <b>{total:,}</b> {html.escape(of)}</p>', width="stretch")
         if filters.narrow or state.raw("sort"):
             st.button("Show all", on_click=forget, type="tertiary")

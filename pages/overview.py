@@ -53,8 +53,13 @@ def under_way(run: str, drawn: tuple[int, str]) -> None:
     active = server.registry.list(active=True)
     for each in active:
         st.html(progress_html(each))
-    if not active or generations(server).get(run, drawn) != drawn:
+    if generations(server).get(run, drawn) != drawn or not (active or behind(run)):
         st.rerun()
+
+
+def behind(run: str) -> bool:
+    """Whether the run has published more than the cache has taken in."""
+    return any(each.run == run and (each.generation, each.state) != generations(server)[run] for each in ready(server))
 
 
 def worth_a_look(index: IndexInfo, seed: int) -> None:
@@ -102,7 +107,7 @@ def by_layer(index: IndexInfo) -> None:
 index = chosen_index(server)
 pick_index(server, index, forget=("seed", "kind"))
 holdings(index)
-if server.registry.list(active=True):
+if server.registry.list(active=True) or behind(index.run):
     st.fragment(under_way, run_every=LIVE_SECONDS)(index.run, generations(server)[index.run])
 try:
     seed = state.whole("seed", "a seed", 0, MAX_SEED, 0) or 0

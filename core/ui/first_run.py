@@ -2,6 +2,7 @@
 
 import importlib.util
 
+from core.errors import explain_os_error
 from core.runs.registry import Registry, Run
 from core.ui.index_order import IndexOrder
 from core.workspace import Workspace, write_json
@@ -17,10 +18,16 @@ def missing_packages() -> list[str]:
 
 
 def begin(workspace: Workspace, registry: Registry) -> Run | None:
-    """Queue the default index if this workspace has never had a run. A run that a person cancelled or removed is not started again."""
+    """Queue the default index if this workspace has never had a run. A run that a person cancelled or removed is not started again.
+
+    Raises AtlasError.
+    """
     marker = workspace.scratch / "first-run.json"
     if marker.exists() or missing_packages() or registry.list(limit=1) or any(workspace.runs.glob("*/manifest.json")):
         return None
     run = registry.submit("index", DEFAULT.params())
-    write_json(marker, {"run": run.id})
+    try:
+        write_json(marker, {"run": run.id})
+    except OSError as error:
+        raise explain_os_error(error, "starting the first index") from None
     return run

@@ -100,6 +100,9 @@ class Server:
             self.notices[what] = act()
         except AtlasError as error:
             self.notices[what] = [str(error)]
+        except Exception as error:  # noqa: BLE001 - becomes the notice on every page; the thread must go on
+            first = next(iter(str(error).splitlines()), "")[:300]
+            self.notices[what] = [f"Internal error in {what}: {type(error).__name__}: {first}."]
 
 
 def freeze_once() -> None:

