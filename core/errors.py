@@ -14,7 +14,8 @@ class AtlasError(Exception):
 def explain_os_error(error: OSError, doing: str) -> AtlasError:
     """Turn an operating system failure into a sentence. `doing` completes "while ..."."""
     if error.errno == errno.ENOSPC:
-        return AtlasError(f"The disk is full: it happened while {doing}. Free some space and start the run again; finished parts are kept.")
+        return AtlasError(f"The disk is full, found while {doing}: free some space and try again; what was finished is kept.")
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-        return AtlasError(f"No permission to write {error.filename or 'a file'} while {doing}. Choose a folder you may write to with --workspace.")
+        where = error.filename or "a file"
+        return AtlasError(f"No permission to write {where} while {doing}: choose a folder you may write to with --workspace.")
     return AtlasError(f"{error.strerror or error} while {doing}.")

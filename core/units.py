@@ -12,6 +12,8 @@ from core.errors import AtlasError
 SiteKind = Literal["mlp", "resid", "attn"]
 SITE_KINDS: tuple[SiteKind, ...] = get_args(SiteKind)
 
+EXAMPLE = "smollm2-135m-instruct/mlp.5/neurons/1352"
+
 _SLUG = re.compile(r"[a-z0-9][a-z0-9._-]{0,79}")
 _SITE = re.compile(r"(mlp|resid|attn)\.(\d{1,4})")
 _INDEX = re.compile(r"\d{1,9}")
@@ -57,7 +59,7 @@ class UnitName:
         """Read `subject/site/basis/index`. Raises AtlasError saying which part is wrong."""
         parts = text.split("/")
         if len(parts) != 4:
-            raise AtlasError(f"“{_shown(text)}” is not a unit: write subject/site/basis/index, such as smollm2-135m-instruct/mlp.5/neurons/1352.")
+            raise AtlasError(f"“{_shown(text)}” is not a unit: write subject/site/basis/index, such as {EXAMPLE}.")
         subject, site, basis, index = parts
         check_slug(subject, "subject")
         check_slug(basis, "basis")

@@ -36,7 +36,9 @@ class Workspace:
         except (ValueError, KeyError, TypeError):
             raise AtlasError(f"{marker} is damaged: restore it, or choose another folder with --workspace.") from None
         if found > SCHEMA:
-            raise AtlasError(f"The workspace {chosen} was made by a newer Neuron Atlas (layout {found}, this one reads {SCHEMA}): update the program.")
+            raise AtlasError(
+                f"The workspace {chosen} was made by a newer Neuron Atlas (layout {found}, this one reads {SCHEMA}): update the program."
+            )
         return workspace
 
     @property

@@ -1,4 +1,4 @@
-"""One worker of an index run with several: `python -m core.index.shares WORKSPACE RUN SHARE PARENT`. It reads its share and writes parts."""
+"""One worker of an index run with several: `python -m core.index.shares WORKSPACE RUN SHARE PARENT` reads its share into parts."""
 
 import json
 import os

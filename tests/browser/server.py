@@ -9,7 +9,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Generator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -70,7 +70,7 @@ def answers(url: str) -> bool:
 
 
 @contextlib.contextmanager
-def serving(workspace: Path, log: Path) -> Iterator[Server]:
+def serving(workspace: Path, log: Path) -> Generator[Server]:
     """Serve `workspace` until the block ends, then end all that was started for it.
 
     Raises AssertionError with the dashboard's output when it does not come up.

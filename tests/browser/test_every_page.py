@@ -19,8 +19,7 @@ TITLES = ["Overview", "Explore", "Unit", "Try text", "Runs"]
 @pytest.mark.parametrize("page", PAGES)
 def test_a_page_is_quiet_and_fits(browser: Browser, real: Server, page: str, theme: Theme, width: int) -> None:
     with viewing(browser, real, theme, width) as view:
-        view.go(PAGES[page])
-        expect(view.page.get_by_role("heading", level=1)).to_be_visible(timeout=PATIENCE)
+        view.open(page)
         view.check()
         assert view.overflow() == 0
 
@@ -36,7 +35,7 @@ def fresh(browser: Browser, tmp_path: Path) -> Iterator[Server]:
 @pytest.mark.parametrize("page", [page for page in PAGES if page != "overview"])
 def test_the_first_visit_of_a_server_may_be_any_page(browser: Browser, fresh: Server, page: str) -> None:
     with viewing(browser, fresh) as view:
-        view.go("unit?unit=tiny/mlp.1/neurons/4" if page == "unit" else PAGES[page])
+        view.go("unit?unit=tiny/mlp.1/neurons/4" if page == "unit" else PAGES[page][0])
         expect(view.page.get_by_role("heading", level=1)).to_be_visible(timeout=PATIENCE)
         links = view.page.get_by_test_id("stSidebarNavLink")
         expect(links).to_have_text(TITLES, timeout=PATIENCE)

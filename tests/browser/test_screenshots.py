@@ -3,13 +3,12 @@
 import os
 
 import pytest
-from playwright.sync_api import Browser, expect
+from playwright.sync_api import Browser
 
 from tests.browser.server import ROOT, Server
-from tests.browser.view import PAGES, PATIENCE, Theme, viewing
+from tests.browser.view import PAGES, Theme, viewing
 
 FOLDER = ROOT / "docs" / "screenshots"
-TEXT = "The river was wide and cold, and the doctor might have crossed it if the old bridge had not been closed."
 
 pytestmark = pytest.mark.skipif(os.environ.get("ATLAS_SCREENSHOTS") != "1", reason="set ATLAS_SCREENSHOTS=1 to take pictures of the pages")
 
@@ -19,8 +18,7 @@ pytestmark = pytest.mark.skipif(os.environ.get("ATLAS_SCREENSHOTS") != "1", reas
 @pytest.mark.parametrize("page", PAGES)
 def test_a_picture_of_the_page(browser: Browser, real: Server, page: str, theme: Theme, width: int) -> None:
     with viewing(browser, real, theme, width, height=1200) as view:
-        view.go(PAGES[page])
-        expect(view.page.get_by_role("heading", level=1)).to_be_visible(timeout=PATIENCE)
+        view.open(page)
         view.check()
         FOLDER.mkdir(parents=True, exist_ok=True)
         path = FOLDER / f"{page.replace('_', '-')}-{theme}{'' if width == 1440 else f'-{width}'}.png"

@@ -2,7 +2,7 @@
 
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from typing import Literal
 from urllib.parse import parse_qsl, urlsplit
@@ -14,13 +14,13 @@ from tests.browser.server import Server
 Theme = Literal["light", "dark"]
 
 PAGES = {
-    "overview": "",
-    "explore": "explore",
-    "unit": "unit?unit=smollm2-135m-instruct/mlp.22/neurons/91",
-    "try_text": "try_text",
-    "runs": "runs",
+    "overview": ("", "tr.row"),
+    "explore": ("explore", "tr.row"),
+    "unit": ("unit?unit=smollm2-135m-instruct/mlp.22/neurons/91", ".row .peak"),
+    "try_text": ("try_text", ".fg .text button"),
+    "runs": ("runs", ".na-run"),
 }
-"""Every page, with the address at which it shows something of the embedded model."""
+"""Every page: the address at which it shows something of the embedded model, and what is there when it does."""
 
 FLAGS = [
     "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
@@ -65,6 +65,13 @@ class View:
         self.page.goto(f"{self.server.url}/{path.lstrip('/')}")
         self.settled()
 
+    def open(self, page: str) -> None:
+        """Open one of PAGES and wait until its content is there. The first text of a server has to wait for the model."""
+        address, content = PAGES[page]
+        self.go(address)
+        expect(self.page.locator(content).first).to_be_visible(timeout=3 * PATIENCE)
+        self.settled()
+
     def query(self) -> dict[str, str]:
         """What the address asks for, decoded."""
         return dict(parse_qsl(urlsplit(self.page.url).query))
@@ -74,9 +81,10 @@ class View:
         self.page.wait_for_url(lambda url: values.items() <= dict(parse_qsl(urlsplit(url).query)).items(), timeout=PATIENCE)
 
     def settled(self) -> None:
-        """Wait until no script runs and nothing shown is out of date."""
+        """Wait until no script runs and nothing shown is out of date or still to be drawn."""
         expect(self.page.locator('[data-testid="stApp"][data-test-script-state="notRunning"]')).to_be_visible(timeout=PATIENCE)
-        expect(self.page.locator('[data-stale="true"]')).to_have_count(0, timeout=PATIENCE)
+        for unfinished in ('[data-stale="true"]', '[data-testid="stSkeleton"]'):
+            expect(self.page.locator(unfinished)).to_have_count(0, timeout=PATIENCE)
         if self.page.locator('[data-testid="stException"]').count():
             raise AssertionError(f"{self.page.url} shows an exception: {self.server.log.read_text('utf8')[-4000:]}")
 
@@ -112,7 +120,7 @@ class View:
 
 
 @contextmanager
-def viewing(browser: Browser, server: Server, theme: Theme = "light", width: int = 1440, height: int = 1000) -> Iterator[View]:
+def viewing(browser: Browser, server: Server, theme: Theme = "light", width: int = 1440, height: int = 1000) -> Generator[View]:
     """A tab of its own, without cookies or cache of others, in a theme and a width."""
     context = browser.new_context(viewport={"width": width, "height": height}, color_scheme=theme, locale="en-GB")
     try:

@@ -29,6 +29,7 @@ from tests.models import make_tiny_model
 from tests.slow_index import slow_unit
 
 ROOT = Path(__file__).parents[2]
+Place = tuple[Workspace, dict[str, Any]]
 CONTEXTS = 100
 
 
@@ -49,12 +50,12 @@ class Quiet:
 
 
 @pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory) -> tuple[Workspace, dict[str, Any]]:
+def place(tmp_path_factory: pytest.TempPathFactory) -> Place:
     """A workspace, and the parameters of a run over a tiny model and a text of its own."""
     folder = tmp_path_factory.mktemp("index")
     make_tiny_model(folder / "tiny-llama", n_layers=2)
     rng = random.Random(0)
-    words = "the cat and a dog of the house on it is in re water no one all not fight".split()
+    words = ["the", "cat", "and", "a", "dog", "of", "house", "on", "it", "is", "in", "re", "water", "no", "one", "all", "not", "fight"]
     texts = [{"text": " ".join(rng.choices(words, k=rng.randint(3, 60)))} for _ in range(60)]
     (folder / "text.jsonl").write_text("\n".join(json.dumps(text) for text in texts), "utf8")
     corpus = {"source": str(folder / "text.jsonl"), "contexts": CONTEXTS, "length": 16}
@@ -76,13 +77,14 @@ def tables(workspace: Workspace, name: str) -> dict[str, pa.Table]:
     folder = workspace.runs / name
     manifest = json.loads((folder / "manifest.json").read_text("utf8"))
     assert manifest["state"] == "complete"
-    found = {f"{site}/{kind}": pq.read_table(folder / note["path"]) for site, notes in manifest["files"].items() for kind, note in notes.items()}
-    found |= {f"effects/{site}": pq.read_table(folder / note["path"]) for site, note in manifest["effects"].items()}
+    notes = {f"{site}/{kind}": note for site, kinds in manifest["files"].items() for kind, note in kinds.items()}
+    notes |= {f"effects/{site}": note for site, note in manifest["effects"].items()}
+    found = {key: pq.read_table(folder / note["path"]) for key, note in notes.items()}
     return {key: table.drop(["sums"]) if key.endswith("units") else table for key, table in found.items()}
 
 
 @pytest.fixture(scope="module")
-def uncut(place: tuple[Workspace, dict[str, Any]]) -> dict[str, pa.Table]:
+def uncut(place: Place) -> dict[str, pa.Table]:
     workspace, params = place
     do_run(workspace, "uncut", {**params, "publish_seconds": 1000})
     return tables(workspace, "uncut")
@@ -94,7 +96,7 @@ def assert_same(found: dict[str, pa.Table], expected: dict[str, pa.Table]) -> No
         assert found[name].equals(table), name
 
 
-def test_the_run_equals_the_slow_index_of_the_models_own_activations(place: tuple[Workspace, dict[str, Any]], uncut: dict[str, pa.Table]) -> None:
+def test_the_run_equals_the_slow_index_of_the_models_own_activations(place: Place, uncut: dict[str, pa.Table]) -> None:
     workspace, params = place
     manifest = json.loads((workspace.runs / "uncut" / "manifest.json").read_text("utf8"))
     piece = Slice.load(workspace, manifest["slice"]["id"])
@@ -118,10 +120,11 @@ def test_the_run_equals_the_slow_index_of_the_models_own_activations(place: tupl
             for name, value in slow.stats.items():
                 assert row[name] == pytest.approx(value, rel=1e-5, abs=1e-5), (site, unit, name)
             for band in records[unit * 7 : unit * 7 + 7]:
-                assert list(zip(band["contexts"], band["positions"], band["values"], strict=True)) == slow.bands[band["band"]], (site, unit, band["band"])
+                found = list(zip(band["contexts"], band["positions"], band["values"], strict=True))
+                assert found == slow.bands[band["band"]], (site, unit, band["band"])
 
 
-def test_three_workers_and_many_parts_give_the_same_tables(place: tuple[Workspace, dict[str, Any]], uncut: dict[str, pa.Table]) -> None:
+def test_three_workers_and_many_parts_give_the_same_tables(place: Place, uncut: dict[str, pa.Table]) -> None:
     workspace, params = place
     do_run(workspace, "parts", params)
     assert_same(tables(workspace, "parts"), uncut)
@@ -129,7 +132,7 @@ def test_three_workers_and_many_parts_give_the_same_tables(place: tuple[Workspac
     assert_same(tables(workspace, "three"), uncut)
 
 
-def test_killed_runs_resume_to_the_tables_of_an_uncut_one(place: tuple[Workspace, dict[str, Any]], uncut: dict[str, pa.Table]) -> None:
+def test_killed_runs_resume_to_the_tables_of_an_uncut_one(place: Place, uncut: dict[str, pa.Table]) -> None:
     workspace, params = place
     registry = Registry(workspace)
     run = registry.submit("index", params)
@@ -137,8 +140,9 @@ def test_killed_runs_resume_to_the_tables_of_an_uncut_one(place: tuple[Workspace
     rng = random.Random(1)
     kills, covered, reached = 0, 0, 0
     log = registry.folder(run.id) / "log.txt"
+    command = [sys.executable, "-m", "core.runs.worker", "--workspace", str(workspace.path)]
     while True:
-        worker = subprocess.Popen([sys.executable, "-m", "core.runs.worker", "--workspace", str(workspace.path)], cwd=ROOT, env=environment)
+        worker = subprocess.Popen(command, cwd=ROOT, env=environment)
         lines = log.read_text("utf8").count("published") if log.exists() else 0
         # Let it get past the imports and publish something, then kill it at a random moment, sometimes earlier.
         until = time.monotonic() + rng.uniform(0.5, 4) if rng.random() < 0.3 else None
@@ -155,7 +159,7 @@ def test_killed_runs_resume_to_the_tables_of_an_uncut_one(place: tuple[Workspace
         assert registry.get(run.id).state == "failed"
         registry.resume(run.id, repair=False)
         if kills == 20:
-            assert subprocess.run([sys.executable, "-m", "core.runs.worker", "--workspace", str(workspace.path)], cwd=ROOT, env=environment).returncode == 0
+            assert subprocess.run(command, cwd=ROOT, env=environment).returncode == 0
             break
     assert registry.get(run.id).state == "done"
     for line in log.read_text("utf8").splitlines():
@@ -170,7 +174,7 @@ def test_killed_runs_resume_to_the_tables_of_an_uncut_one(place: tuple[Workspace
     assert_same(tables(workspace, run.id), uncut)
 
 
-def test_a_damaged_part_is_read_again(place: tuple[Workspace, dict[str, Any]], uncut: dict[str, pa.Table]) -> None:
+def test_a_damaged_part_is_read_again(place: Place, uncut: dict[str, pa.Table]) -> None:
     workspace, params = place
     do_run(workspace, "damaged", params)
     part = next((workspace.runs / "damaged" / "parts").iterdir())
@@ -191,7 +195,7 @@ def test_a_damaged_part_is_read_again(place: tuple[Workspace, dict[str, Any]], u
         ({"speed": 3}, "no parameter"),
     ],
 )
-def test_impossible_parameters_are_refused_in_a_sentence(place: tuple[Workspace, dict[str, Any]], change: dict[str, Any], sentence: str) -> None:
+def test_impossible_parameters_are_refused_in_a_sentence(place: Place, change: dict[str, Any], sentence: str) -> None:
     workspace, params = place
     with pytest.raises(AtlasError, match=sentence):
         do_run(workspace, "bad", {**params, **change})
