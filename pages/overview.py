@@ -101,7 +101,7 @@ def by_layer(index: IndexInfo) -> None:
             query = {"layer": str(layer), "sort": "-max" if measure.key == "max" else "-kurtosis", "run": state.raw("run")}
             nav.open_page("explore", {name: value for name, value in {**query, "kind": kind if len(kinds) > 1 else ""}.items() if value})
     silent = f" {words.count(dead, 'unit is', 'units are')} never active in this text." if dead else ""
-    quiet(f"Line: the middle unit of a layer. Dark band: half of them. Light band: nine in ten. Click a layer to list its units.{silent}")
+    quiet(f"Line: the middle unit of a layer. Inner band: half of them. Outer band: nine in ten. Click a layer to list its units.{silent}")
 
 
 index = chosen_index(server)
