@@ -256,7 +256,8 @@ def _peek(path: Path) -> None:
     """Look at the schema without any chance of writing. Raises AtlasError, NotACache and duckdb.Error."""
     with duckdb.connect(str(path), read_only=True, config=_SETTINGS) as connection:
         version = schema_version(connection)
-        sizes: list[Any] = connection.execute("SELECT block_size, total_blocks FROM pragma_database_size()").fetchall()
+        sizes: list[Any] = connection.execute("SELECT block_size, used_blocks FROM pragma_database_size()").fetchall()
+        # Every used block is in the file; free ones at its end need not be.
         if path.stat().st_size < sizes[0][0] * sizes[0][1]:
             raise NotACache("the file is cut short")
     check_version(version, str(path))
@@ -270,7 +271,7 @@ def _refusal(path: Path, error: Exception) -> AtlasError | None:
     if "different configuration" in text:
         return AtlasError(f"{path} is already open in this process.")
     if "No space left" in text or "Disk full" in text:
-        return AtlasError("The disk is full: it happened while opening the cache. Free some space and try again.")
+        return AtlasError("The disk is full, found while opening the cache. Free some space and try again.")
     if "Permission denied" in text or "Read-only file system" in text:
         return AtlasError(f"No permission to write {path}. Choose a folder you may write to with --workspace.")
     if "version number" in text:
@@ -282,7 +283,7 @@ def _query_failure(path: Path, error: duckdb.Error) -> AtlasError | None:
     """The sentence for what disks and files do to a query; None for a mistake in the query itself."""
     text = str(error)
     if "No space left" in text:
-        return AtlasError("The disk is full: it happened while writing the cache. Free some space and try again; the runs are intact.")
+        return AtlasError("The disk is full, found while writing the cache. Free some space and try again; the runs are intact.")
     if "invalidated" in text:
         return AtlasError("The cache stopped after an error of the disk: close the dashboard and start it again.")
     if isinstance(error, duckdb.ConnectionException):

@@ -101,7 +101,7 @@ def test_a_cancel_is_heard_within_a_second_and_the_next_run_goes_on(workspace: W
     ("kind", "params", "sentence"),
     [
         ("break", {"how": "sentence"}, "The text is empty: choose another file."),
-        ("break", {"how": "disk"}, "The disk is full: it happened while working on"),
+        ("break", {"how": "disk"}, "The disk is full, found while working on"),
         ("break", {"how": "memory"}, "The memory was not enough"),
         ("break", {"how": "torch memory"}, "The memory was not enough"),
         ("break", {"how": "bug"}, "Internal error: ZeroDivisionError: first line <script>; the traceback is in log.txt."),
