@@ -36,7 +36,7 @@ test: $(DEV_STAMP)
 check: $(DEV_STAMP)
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
-	$(PY) -m pyright --pythonpath $(PY)
+	$(PY) -m pyright --project pyproject.toml --pythonpath $(PY)
 
 format: $(DEV_STAMP)
 	$(PY) -m ruff check --fix .
