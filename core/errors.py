@@ -11,6 +11,11 @@ class AtlasError(Exception):
     """A sentence for the person at the screen. Never wraps a traceback."""
 
 
+def shown(text: str) -> str:
+    """Something a person typed, as a sentence may quote it: at most 60 characters, unprintable ones as dots."""
+    return "".join(c if c.isprintable() else "·" for c in text[:60])
+
+
 def explain_os_error(error: OSError, doing: str) -> AtlasError:
     """Turn an operating system failure into a sentence. `doing` completes "while ..."."""
     if error.errno == errno.ENOSPC:

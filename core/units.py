@@ -4,10 +4,11 @@ A unit has one name everywhere, in the URL too: `smollm2-135m-instruct/mlp.5/neu
 """
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal, cast, get_args
 
-from core.errors import AtlasError
+from core.errors import AtlasError, shown
 
 SiteKind = Literal["mlp", "resid", "attn"]
 SITE_KINDS: tuple[SiteKind, ...] = get_args(SiteKind)
@@ -38,8 +39,13 @@ class Site:
         """Read `mlp.5`. Raises AtlasError."""
         match = _SITE.fullmatch(text)
         if match is None:
-            raise AtlasError(f"“{_shown(text)}” is not a site: write mlp.5, resid.5 or attn.5.")
+            raise AtlasError(f"“{shown(text)}” is not a site: write mlp.5, resid.5 or attn.5.")
         return cls(cast(SiteKind, match[1]), int(match[2]))
+
+
+def in_order(sites: Iterable[Site]) -> list[Site]:
+    """Sites in the order in which the model computes them: by layer, and in a block attn, mlp, resid (which is also alphabetical)."""
+    return sorted(sites, key=lambda site: (site.layer, site.kind))
 
 
 @dataclass(frozen=True, order=True)
@@ -59,19 +65,19 @@ class UnitName:
         """Read `subject/site/basis/index`. Raises AtlasError saying which part is wrong."""
         parts = text.split("/")
         if len(parts) != 4:
-            raise AtlasError(f"“{_shown(text)}” is not a unit: write subject/site/basis/index, such as {EXAMPLE}.")
+            raise AtlasError(f"“{shown(text)}” is not a unit: write subject/site/basis/index, such as {EXAMPLE}.")
         subject, site, basis, index = parts
         check_slug(subject, "subject")
         check_slug(basis, "basis")
         if not index.isascii() or _INDEX.fullmatch(index) is None:
-            raise AtlasError(f"“{_shown(index)}” is not a unit's number: use a whole number from 0.")
+            raise AtlasError(f"“{shown(index)}” is not a unit's number: use a whole number from 0.")
         return cls(subject, Site.parse(site), basis, int(index))
 
 
 def check_slug(text: str, what: str) -> str:
     """Return `text` if it may name a subject, basis or run (it becomes a folder's name). Raises AtlasError."""
     if not text.isascii() or _SLUG.fullmatch(text) is None or ".." in text:
-        raise AtlasError(f"“{_shown(text)}” is not the name of a {what}: use a-z, 0-9, dot, dash and underscore.")
+        raise AtlasError(f"“{shown(text)}” is not the name of a {what}: use a-z, 0-9, dot, dash and underscore.")
     return text
 
 
@@ -90,22 +96,17 @@ def parse_sites(text: str, n_layers: int) -> list[Site]:
     for item in filter(None, (piece.strip() for piece in text.split(","))):
         kind, _, layers = item.partition(".")
         if kind not in SITE_KINDS:
-            raise AtlasError(f"“{_shown(item)}” is not a choice of sites: write mlp.all, resid.0-5 or mlp.3,attn.3.")
+            raise AtlasError(f"“{shown(item)}” is not a choice of sites: write mlp.all, resid.0-5 or mlp.3,attn.3.")
         span = re.fullmatch(r"(\d{1,4})(?:-(\d{1,4}))?", layers)
         if layers == "all":
             first, last = 0, n_layers - 1
         elif span is not None:
             first, last = int(span[1]), int(span[2] or span[1])
         else:
-            raise AtlasError(f"“{_shown(item)}” is not a choice of sites: write mlp.all, resid.0-5 or mlp.3,attn.3.")
+            raise AtlasError(f"“{shown(item)}” is not a choice of sites: write mlp.all, resid.0-5 or mlp.3,attn.3.")
         if first > last or last >= n_layers:
-            raise AtlasError(f"“{_shown(item)}” is out of range: the model's layers are 0 to {n_layers - 1}.")
-        sites.update(Site(cast(SiteKind, kind), layer) for layer in range(first, last + 1))
+            raise AtlasError(f"“{shown(item)}” is out of range: the model's layers are 0 to {n_layers - 1}.")
+        sites.update(Site(kind, layer) for layer in range(first, last + 1))
     if not sites:
         raise AtlasError("No site was chosen: write mlp.all, resid.0-5 or mlp.3,attn.3.")
-    return sorted(sites, key=lambda site: (site.layer, ("attn", "mlp", "resid").index(site.kind)))
-
-
-def _shown(text: str) -> str:
-    """At most 60 printable characters of something a person typed."""
-    return "".join(c if c.isprintable() else "·" for c in text[:60])
+    return in_order(sites)

@@ -30,7 +30,7 @@ class Workspace:
                 folder.mkdir(parents=True, exist_ok=True)
             if not marker.exists():
                 write_json(marker, {"schema": SCHEMA})
-            found = json.loads(marker.read_text("utf8"))["schema"]
+            found = int(json.loads(marker.read_text("utf8"))["schema"])
         except OSError as error:
             raise explain_os_error(error, f"opening the workspace {chosen}") from None
         except (ValueError, KeyError, TypeError):

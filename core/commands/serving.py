@@ -16,7 +16,6 @@ from core.runs.locks import FileLock, dashboard_lock
 from core.runs.registry import Registry
 from core.workspace import WORKSPACE_ENV, Workspace, write_atomic
 
-PORT = 8501
 BROWSER_SECONDS = 90.0
 
 

@@ -32,13 +32,13 @@ class IndexRequest:
     @classmethod
     def from_params(cls, params: dict[str, Any]) -> "IndexRequest":
         """Read a run's parameters; those left out take their defaults. Raises AtlasError naming what is wrong."""
-        known = {name: value for name, value in params.items() if name in cls.__dataclass_fields__ and value is not None}
+        given = {name: value for name, value in params.items() if value is not None}
         unknown = sorted(set(params) - set(cls.__dataclass_fields__))
         if unknown:
             raise AtlasError(f"An index run has no parameter “{unknown[0][:60]}”: leave it out.")
-        if "corpus" not in known:
+        if "corpus" not in given:
             raise AtlasError("An index run needs a text: give its source, such as embedded or a folder's path.")
-        request = cls(**{**known, "corpus": CorpusSpec.from_json(known["corpus"])})
+        request = cls(CorpusSpec.from_json(given.pop("corpus")), **given)
         if not 1 <= request.workers <= MAX_WORKERS:
             raise AtlasError(f"{request.workers} workers are not possible: choose 1 to {MAX_WORKERS}.")
         if not 1 <= request.block <= 4096:

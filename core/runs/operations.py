@@ -22,7 +22,7 @@ from core.store.texts import load_slice, slice_has_bos
 from core.subject.info import subject_info
 from core.subject.load import load_subject
 from core.subject.subject import Subject
-from core.units import Site, UnitName
+from core.units import Site, UnitName, in_order
 from core.workspace import Workspace
 
 MAX_TOKENS = 256
@@ -171,7 +171,7 @@ def try_text(subject: Subject, tokens: list[int], first: int, thresholds: Mappin
             found[row] += [(float(ratios[row, unit]), site, int(unit), float(values[row, unit])) for unit in units if ratios[row, unit] > 0]
 
     subject.read(torch.tensor([tokens]), {site: handler(site) for site in thresholds})
-    sites = sorted(thresholds, key=lambda site: (site.layer, ("attn", "mlp", "resid").index(site.kind)))
+    sites = in_order(thresholds)
     strongest: list[list[dict[str, Any]]] = []
     for candidates in found:
         candidates.sort(key=lambda item: (-item[0], item[1], item[2]))

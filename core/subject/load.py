@@ -20,7 +20,6 @@ from core.units import slugify
 from core.vocab import Vocab
 from core.workspace import Workspace, write_json
 
-DTypeName = Literal["float32", "bfloat16"]
 _DTYPES: dict[str, torch.dtype] = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 _UNBOUNDED = 1_000_000
 """Tokenizers without a limit of their own report one beyond this."""

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from core.errors import AtlasError
+from core.errors import AtlasError, shown
 from core.store.queries import Span
 from core.units import SITE_KINDS
 
@@ -44,11 +44,11 @@ class Filters:
         kind = given.get("kind", "")
         if kind and kind not in kinds:
             raise AtlasError(
-                f"“{_shown(kind)}” is not a kind of site in this index: it has {', '.join(k for k in SITE_KINDS if k in kinds)}."
+                f"“{shown(kind)}” is not a kind of site in this index: it has {', '.join(k for k in SITE_KINDS if k in kinds)}."
             )
         order = given.get("sort") or USUAL_SORT
         if order.removeprefix("-") not in SORTS:
-            raise AtlasError(f"“{_shown(order)}” is not an order: sort by {', '.join(SORTS)}, with - before it for the largest first.")
+            raise AtlasError(f"“{shown(order)}” is not an order: sort by {', '.join(SORTS)}, with - before it for the largest first.")
         low, high = parse_span(given.get("density", ""), "density (in %)")
         return cls(
             text=given.get("text", "").strip(),
@@ -99,12 +99,12 @@ def parse_span(text: str, what: str) -> Span:
         return (bound, None) if match["sign"] in ">≥" else (None, bound)
     match = _SPAN.fullmatch(text)
     if match is None or (match["low"] is None and match["high"] is None):
-        raise AtlasError(f"“{_shown(text)}” is not a range of {what}: write 0.1..2, >100 or <1.")
+        raise AtlasError(f"“{shown(text)}” is not a range of {what}: write 0.1..2, >100 or <1.")
     low, high = (None if match[name] is None else float(match[name]) for name in ("low", "high"))
     if low is not None and high is not None and low > high:
-        raise AtlasError(f"“{_shown(text)}” is an empty range of {what}: write the smaller number first.")
+        raise AtlasError(f"“{shown(text)}” is an empty range of {what}: write the smaller number first.")
     if any(bound is not None and not math.isfinite(bound) for bound in (low, high)):
-        raise AtlasError(f"“{_shown(text)}” is not a range of {what}: write 0.1..2, >100 or <1.")
+        raise AtlasError(f"“{shown(text)}” is not a range of {what}: write 0.1..2, >100 or <1.")
     return low, high
 
 
@@ -116,13 +116,9 @@ def parse_layers(text: str, n_layers: int) -> tuple[int, ...] | None:
     for item in text.split(","):
         match = _LAYERS.fullmatch(item) if item.isascii() else None
         if match is None:
-            raise AtlasError(f"“{_shown(text)}” is not a choice of layers: write 5, 0-5 or 3,7-9.")
+            raise AtlasError(f"“{shown(text)}” is not a choice of layers: write 5, 0-5 or 3,7-9.")
         first, last = int(match[1]), int(match[2] or match[1])
         if first > last or last >= n_layers:
-            raise AtlasError(f"“{_shown(item.strip())}” is out of range: the model's layers are 0 to {n_layers - 1}.")
+            raise AtlasError(f"“{shown(item.strip())}” is out of range: the model's layers are 0 to {n_layers - 1}.")
         chosen.update(range(first, last + 1))
     return tuple(sorted(chosen))
-
-
-def _shown(text: str) -> str:
-    return "".join(c if c.isprintable() else "·" for c in text[:60])

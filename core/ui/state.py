@@ -5,10 +5,9 @@ from collections.abc import Sequence
 
 import streamlit as st
 
-from core.errors import AtlasError
+from core.errors import AtlasError, shown
 
 _WHOLE = re.compile(r"[0-9]{1,9}")
-_DECIMAL = re.compile(r"[+-]?(\d{1,15}(\.\d{0,15})?|\.\d{1,15})([eE][+-]?\d{1,2})?")
 
 
 def raw(name: str) -> str:
@@ -24,16 +23,6 @@ def whole(name: str, what: str, low: int, high: int, default: int | None = None)
     if _WHOLE.fullmatch(text) is None or not low <= int(text) <= high:
         raise AtlasError(f"“{shown(text)}” is not {what}: use a whole number from {low} to {high:,}.")
     return int(text)
-
-
-def decimal(name: str, what: str, default: float | None = None) -> float | None:
-    """A finite number from the address. Raises AtlasError."""
-    text = raw(name)
-    if not text:
-        return default
-    if _DECIMAL.fullmatch(text) is None:
-        raise AtlasError(f"“{shown(text)}” is not {what}: use a number such as 0.5.")
-    return float(text)
 
 
 def choice(name: str, what: str, options: Sequence[str], default: str) -> str:
@@ -61,8 +50,3 @@ def write(**values: str | int | float | None) -> None:
             st.query_params[name] = text
         elif not text and name in st.query_params:
             del st.query_params[name]
-
-
-def shown(text: str) -> str:
-    """At most 60 printable characters of something a person typed."""
-    return "".join(c if c.isprintable() else "·" for c in text[:60])

@@ -18,6 +18,7 @@ import numpy.typing as npt
 import streamlit as st
 from streamlit.components.v2 import component
 
+from core.errors import shown
 from core.vocab import Vocab
 
 Window = Literal["5", "16", "all"]
@@ -51,8 +52,7 @@ class View:
             if value in choices:
                 view = replace(view, **{name: value})
             else:
-                shown = "".join(c if c.isprintable() else "·" for c in str(value)[:40])
-                wrong.append(f"“{shown}” is not a {name}: use {', '.join(choices[:-1])} or {choices[-1]}.")
+                wrong.append(f"“{shown(str(value))}” is not a {name}: use {', '.join(choices[:-1])} or {choices[-1]}.")
         return view, wrong
 
     def query(self) -> dict[str, str]:

@@ -36,7 +36,8 @@ def _fill(folder: Path, texts: dict[str, str]) -> Path:
 
 
 def _build(workspace: Workspace, folder: Path, tokenizer: ByteTokenizer | None = None, **choices: Any) -> Slice:
-    return build_slice(workspace, CorpusSpec(str(folder), **{"contexts": 1000, "length": 16, **choices}), tokenizer or ByteTokenizer())
+    spec = CorpusSpec.from_json({"source": str(folder), "contexts": 1000, "length": 16, **choices})
+    return build_slice(workspace, spec, tokenizer or ByteTokenizer())
 
 
 def _left(workspace: Workspace) -> list[str]:

@@ -106,7 +106,7 @@ def test_a_text_is_divided_after_a_paragraph_when_there_is_one_near() -> None:
 )
 def test_a_senseless_choice_is_refused_in_one_sentence(change: dict[str, Any], said: str) -> None:
     with pytest.raises(AtlasError) as refused:
-        CorpusSpec(**{"source": "embedded", "contexts": 8, **change})
+        CorpusSpec.from_json({"source": "embedded", "contexts": 8, **change})
     assert said in str(refused.value)
     assert "\n" not in str(refused.value)
 
