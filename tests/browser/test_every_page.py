@@ -15,7 +15,7 @@ TITLES = ["Overview", "Explore", "Unit", "Try text", "Runs"]
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
-@pytest.mark.parametrize("width", [1440, 600])
+@pytest.mark.parametrize("width", [600, 1440, 1920])
 @pytest.mark.parametrize("page", PAGES)
 def test_a_page_is_quiet_and_fits(browser: Browser, real: Server, page: str, theme: Theme, width: int) -> None:
     with viewing(browser, real, theme, width) as view:
