@@ -1,6 +1,6 @@
 """What a unit writes, from the weights alone: its direct effect on the logits, and the units that write in the same direction."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,17 +9,32 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 
-from core.index.files import UNITS_PER_GROUP, FileNote, note_file
+from core.index.files import UNITS_PER_GROUP, FileNote, is_intact, note_file
 from core.index.jit import njit
 from core.index.sketch import Array
 from core.subject.subject import Subject
 from core.units import Site
+from core.workspace import write_atomic
 
 TOKENS = 15
 SIMILAR = 12
 _CHUNK = 256
 MOST_CANDIDATES = 1 << 16
 """Similar units are looked for in as many neighbouring layers as give at most this many: all pairs of a large model would take hours."""
+
+
+def remove_damaged_effects(run_dir: Path, notes: Mapping[str, FileNote], log: Callable[[str], None]) -> None:
+    """Remove the published files that are not what was written, so that `write_effects` makes them again. notes: by site."""
+    for site, note in notes.items():
+        path = effects_path(run_dir, Site.parse(site))
+        if path.exists() and not is_intact(run_dir, {**note, "path": path.relative_to(run_dir).as_posix()}):
+            log(f"removed {path.name}, which is damaged")
+            path.unlink()
+
+
+def effects_path(run_dir: Path, site: Site) -> Path:
+    """Where the effects of a site are kept."""
+    return run_dir / "effects" / f"{site}.parquet"
 
 
 def write_effects(run_dir: Path, subject: Subject, sites: Sequence[Site], on_site: Callable[[int, int], None]) -> dict[str, FileNote]:
@@ -29,49 +44,58 @@ def write_effects(run_dir: Path, subject: Subject, sites: Sequence[Site], on_sit
     division by the size of the residual stream left out, so values compare tokens for one unit, not units with each other ("logit lens",
     nostalgebraist 2020).
     """
-    folder = run_dir / "effects"
-    folder.mkdir(exist_ok=True)
+    (run_dir / "effects").mkdir(exist_ok=True)
     unembedding = subject.unembedding()
-    directions = {site: subject.write_directions(site) for site in sites}
-    norms = {site: d / d.norm(dim=1, keepdim=True).clamp_min(1e-30) for site, d in directions.items()}
+    units: dict[Site, torch.Tensor] = {}
     notes: dict[str, FileNote] = {}
     for done, site in enumerate(sites):
-        path = folder / f"{site}.parquet"
+        path = effects_path(run_dir, site)
         if not path.exists():
-            table = _table(site, directions[site], unembedding, norms, _neighbours(site, sites, norms))
-            temporary = path.with_suffix(".tmp")
-            pq.write_table(table, temporary, compression="zstd", row_group_size=UNITS_PER_GROUP)
-            temporary.replace(path)
+            # Only the neighbours' directions are in memory: all of a large model's would be as large as its weights.
+            units = {
+                other: units[other] if other in units else _of_length_one(subject, other) for other in _neighbours(site, sites, subject)
+            }
+            sink = pa.BufferOutputStream()
+            pq.write_table(
+                _table(site, subject.write_directions(site), unembedding, units), sink, compression="zstd", row_group_size=UNITS_PER_GROUP
+            )
+            write_atomic(path, sink.getvalue().to_pybytes())
         notes[str(site)] = note_file(path, run_dir)
         on_site(done + 1, len(sites))
     return notes
 
 
-def _neighbours(site: Site, sites: Sequence[Site], norms: dict[Site, torch.Tensor]) -> list[Site]:
+def _of_length_one(subject: Subject, site: Site) -> torch.Tensor:
+    """The write directions of a site, each divided by its length: [units, d_model]."""
+    directions = subject.write_directions(site)
+    return directions / directions.norm(dim=1, keepdim=True).clamp_min(1e-30)
+
+
+def _neighbours(site: Site, sites: Sequence[Site], subject: Subject) -> list[Site]:
     """The sites nearest in depth, as many as `MOST_CANDIDATES` allows, in their order."""
     nearest = sorted(sites, key=lambda other: (abs(other.layer - site.layer), sites.index(other)))
     chosen: list[Site] = []
     units = 0
     for other in nearest:
-        units += norms[other].shape[0]
+        units += subject.info.widths[other.kind]
         if chosen and units > MOST_CANDIDATES:
             break
         chosen.append(other)
     return sorted(chosen, key=sites.index)
 
 
-def _table(
-    site: Site, directions: torch.Tensor, unembedding: torch.Tensor, norms: dict[Site, torch.Tensor], neighbours: Sequence[Site]
-) -> pa.Table:
-    candidates = torch.cat([norms[other] for other in neighbours])
-    owners = np.concatenate([np.full(norms[other].shape[0], i) for i, other in enumerate(neighbours)])
-    numbers = np.concatenate([np.arange(norms[other].shape[0]) for other in neighbours])
+def _table(site: Site, directions: torch.Tensor, unembedding: torch.Tensor, near_by: Mapping[Site, torch.Tensor]) -> Any:
+    """The rows of one site as a pyarrow table. near_by: the directions of length one to compare with, those of `site` among them."""
+    neighbours = list(near_by)
+    candidates = torch.cat(list(near_by.values()))
+    owners = np.concatenate([np.full(len(each), i) for i, each in enumerate(near_by.values())])
+    numbers = np.concatenate([np.arange(len(each)) for each in near_by.values()])
     own = int(np.flatnonzero(owners == neighbours.index(site))[0])
     raised, lowered, similar = [], [], []
     with torch.inference_mode():
         for start in range(0, directions.shape[0], _CHUNK):
             logits = (directions[start : start + _CHUNK] @ unembedding.T).cpu().numpy()
-            cosines = norms[site][start : start + _CHUNK] @ candidates.T
+            cosines = near_by[site][start : start + _CHUNK] @ candidates.T
             rows = torch.arange(cosines.shape[0])
             cosines[rows, own + start + rows] = -2  # not itself
             raised.append(largest(logits, TOKENS))
@@ -98,7 +122,7 @@ def _steps(rows: int, width: int) -> Array:
     return np.arange(rows + 1, dtype=np.int32) * width
 
 
-def _lists(values: Array) -> pa.ListArray:
+def _lists(values: Array) -> Any:
     return pa.ListArray.from_arrays(_steps(*values.shape), np.ascontiguousarray(values.reshape(-1)))
 
 

@@ -1,6 +1,6 @@
 """A sketch as Parquet: what pages read is also the whole state, so that a part can be resumed and merged from its files alone.
 
-The schemas are in docs/architecture.md. Lists are written in the order of their keys; the keys themselves are worked out again from values,
+The schemas are in docs/formats.md. Lists are written in the order of their keys; the keys themselves are worked out again from values,
 ranks and hashes when a file is read back.
 """
 
@@ -25,6 +25,7 @@ UNITS_PER_GROUP = 32
 """A reader of one unit fetches one row group: 32 units."""
 _UNITS_ROWS_PER_GROUP = 128
 _UNITS_PER_WRITE = 2048
+"""Even with contexts of 4,096 tokens their activations stay below the 2 GiB that a binary column may hold at a time."""
 _BAND_QUANTILES = {"q0": (0.0, 0.5), "q1": (0.5, 0.9), "q2": (0.9, 0.99), "q3": (0.99, 0.999)}
 _GATE = {"q0": 0, "q1": 0, "q2": 1, "q3": 2}
 _NAMES = np.array([name for name, _ in BANDS])
@@ -87,7 +88,7 @@ def read_sketch(folder: Path, site: str, basis: str, contexts: Contexts) -> Sket
     return sketch
 
 
-def _units_table(sketch: Sketch, derived: Derived) -> pa.Table:
+def _units_table(sketch: Sketch, derived: Derived) -> Any:
     moments = sketch.moments()
     occupied = sketch.counts > 0
     offsets = np.concatenate([[0], np.cumsum(occupied.sum(axis=1))]).astype(np.int32)
@@ -109,21 +110,20 @@ def _units_table(sketch: Sketch, derived: Derived) -> pa.Table:
     return pa.table(columns)
 
 
-def _write_chunks(path: Path, sketch: Sketch, make: Callable[[Sketch, int, int], pa.Table], rows_per_unit: int) -> None:
+def _write_chunks(path: Path, sketch: Sketch, make: Callable[[Sketch, int, int], Any], rows_per_unit: int) -> None:
     writer = None
+    dictionaries: Any = ["band", "kind"]
     try:
         for start in range(0, sketch.units, _UNITS_PER_WRITE):
             table = make(sketch, start, min(sketch.units, start + _UNITS_PER_WRITE))
-            writer = writer or pq.ParquetWriter(
-                path, table.schema, compression="zstd", compression_level=1, use_dictionary=["band", "kind"]
-            )
+            writer = writer or pq.ParquetWriter(path, table.schema, compression="zstd", compression_level=1, use_dictionary=dictionaries)
             writer.write_table(table, row_group_size=UNITS_PER_GROUP * rows_per_unit)
     finally:
         if writer is not None:
             writer.close()
 
 
-def _records_table(sketch: Sketch, start: int, stop: int) -> pa.Table:
+def _records_table(sketch: Sketch, start: int, stop: int) -> Any:
     keys = sketch.keys[start:stop]
     order = np.concatenate([np.argsort(~keys[:, low:high], axis=1, kind="stable") + low for low, high in pairwise(OFFSETS)], axis=1)
     filled = np.take_along_axis(keys, order, 1) != LOWEST
@@ -137,12 +137,12 @@ def _records_table(sketch: Sketch, start: int, stop: int) -> pa.Table:
     rows = np.arange(stop - start)[:, None]
     offsets = np.concatenate([[0], np.cumsum(counts.reshape(-1))])
 
-    def listed(values: Array, dtype: Any) -> pa.ListArray:
+    def listed(values: Array, dtype: Any) -> Any:
         return pa.ListArray.from_arrays(offsets.astype(np.int32), values[rows, order][filled].astype(dtype))
 
     steps = np.ascontiguousarray(sketch.steps[start:stop][rows, order][filled])
     packed = pa.Array.from_buffers(
-        pa.large_binary(), counts.size, [None, pa.py_buffer(offsets.astype(np.int64) * steps.shape[1] * 2), pa.py_buffer(steps)]
+        pa.binary(), counts.size, [None, pa.py_buffer((offsets * steps.shape[1] * 2).astype(np.int32)), pa.py_buffer(steps)]
     )
     return pa.table(
         {
@@ -169,8 +169,8 @@ def _show_first(name: str, order: Array, counts: Array, sampled: Array, band: in
     inside = (quantile >= low) & (quantile <= high) & (place < counts[:, None])
     segment = slice(OFFSETS[band], OFFSETS[band] + size)
     # Stable, and what is empty stays last: inside the band, outside it, empty.
-    rank = np.where(inside, 0, np.where(place < counts[:, None], 1, 2))
-    order[:, segment] = np.take_along_axis(order[:, segment], np.argsort(rank, axis=1, kind="stable"), 1)
+    sort = np.where(inside, 0, np.where(place < counts[:, None], 1, 2))
+    order[:, segment] = np.take_along_axis(order[:, segment], np.argsort(sort, axis=1, kind="stable"), 1)
     return inside.sum(axis=1)
 
 
@@ -178,7 +178,7 @@ def _ranks(keys: Array) -> Array:
     return kernels.RANK_MASK - (keys & kernels.RANK_MASK)
 
 
-def _positions_table(sketch: Sketch, start: int, stop: int) -> pa.Table:
+def _positions_table(sketch: Sketch, start: int, stop: int) -> Any:
     columns: dict[str, list[Array]] = {"contexts": [], "positions": [], "values": [], "weights": [], "counts": []}
     for heap, sampled in ((sketch.strong, False), (sketch.sample, True)):
         best_first = slice(start, stop), slice(None, None, -1)
@@ -206,15 +206,15 @@ def _positions_table(sketch: Sketch, start: int, stop: int) -> pa.Table:
     )
 
 
-def _flat(column: pa.ChunkedArray) -> Array:
+def _flat(column: Any) -> Array:
     return column.combine_chunks().flatten().to_numpy(zero_copy_only=False)
 
 
-def _lengths(column: pa.ChunkedArray) -> Array:
+def _lengths(column: Any) -> Array:
     return np.diff(column.combine_chunks().offsets.to_numpy())
 
 
-def _owners(column: pa.ChunkedArray) -> Array:
+def _owners(column: Any) -> Array:
     """The row of each list item."""
     return np.repeat(np.arange(len(column)), _lengths(column))
 
@@ -225,7 +225,7 @@ def _slots(lengths: Array, starts: Array) -> Array:
     return np.arange(ends[-1] if len(ends) else 0) - np.repeat(ends - lengths, lengths) + np.repeat(starts, lengths)
 
 
-def _restore_records(sketch: Sketch, table: pa.Table) -> None:
+def _restore_records(sketch: Sketch, table: Any) -> None:
     lengths = _lengths(table["contexts"])
     unit = np.repeat(np.arange(sketch.units), len(BANDS)).repeat(lengths)
     slot = _slots(lengths, np.tile(OFFSETS[:-1], sketch.units))
@@ -242,7 +242,7 @@ def _restore_records(sketch: Sketch, table: pa.Table) -> None:
         sketch.sampled[:, gate] = sampled[:, band]
 
 
-def _restore_positions(sketch: Sketch, table: pa.Table) -> None:
+def _restore_positions(sketch: Sketch, table: Any) -> None:
     lengths = _lengths(table["contexts"])
     row = np.repeat(np.arange(len(lengths)), lengths)
     slot = _slots(lengths, np.zeros(len(lengths), np.int64))

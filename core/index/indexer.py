@@ -15,7 +15,7 @@ import core
 from core.corpus.build import build_slice
 from core.corpus.slice import Slice
 from core.errors import AtlasError
-from core.index.effects import write_effects
+from core.index.effects import remove_damaged_effects, write_effects
 from core.index.kernels import BANDS
 from core.index.parts import Part, divide, find_parts, newest_parts, remove_other_parts, write_part
 from core.index.reader import BASIS, ShareReader, contexts_of, deriver, token_totals
@@ -73,6 +73,7 @@ def run_index(workspace: Workspace, run_dir: Path, params: dict[str, Any], progr
     """Do an index run, or go on with one. Raises AtlasError, and Cancelled when somebody asked for it."""
     job = prepare(workspace, run_dir, params, progress)
     found = find_parts(run_dir, progress.log)
+    remove_damaged_effects(run_dir, _manifest(run_dir).get("effects", {}), progress.log)
     shares = divide(job.reader().blocks(), job.request.workers)
     publisher = _Publisher(job, progress)
     progress.stage("reading the text")
@@ -141,16 +142,15 @@ class _Publisher:
         """Replace the manifest by one over `part`. With `effects` the run is complete."""
         contexts = self.contexts(part.next_block)
         job = self._job
-        path = job.run_dir / "manifest.json"
         how = job.subject.provenance()
         write_json(
-            path,
+            job.run_dir / "manifest.json",
             {
                 "schema": SCHEMA,
                 "kind": "index",
                 "run": job.run_dir.name,
                 "state": "partial" if effects is None else "complete",
-                "generation": _generation(path) + 1,
+                "generation": int(_manifest(job.run_dir).get("generation", 0)) + 1,
                 "contexts_done": contexts,
                 "contexts_total": len(job.piece),
                 "tokens_done": part.tokens,
@@ -184,30 +184,32 @@ def _read_in_processes(job: Job, progress: Progress, publisher: _Publisher) -> N
             for share in shares
         ]
         shown = 0
+        failed: list[int] = []
         try:
-            while any(worker.poll() is None for worker in workers):
-                if any(worker.poll() for worker in workers):
-                    break
+            while any(worker.poll() is None for worker in workers) and not any(worker.poll() for worker in workers):
                 parts = newest_parts(job.run_dir)
                 done = sum(part.next_block - shares[number].first for number, part in parts.items())
                 progress.update(publisher.contexts(done), len(job.piece))
                 if len(parts) == len(shares) and done >= 2 * max(shown, 1) and publisher.try_merged(parts):
                     shown = done
                 time.sleep(_POLL_SECONDS)
+            # Asked before the others are stopped, which then end with a status too.
+            failed = [share.number for share, worker in zip(shares, workers, strict=True) if worker.poll()]
         finally:
             for worker in workers:
                 worker.terminate()
             for worker in workers:
                 worker.wait()
-    failed = [share.number for share, worker in zip(shares, workers, strict=True) if worker.returncode]
     if failed:
         raise AtlasError(
             f"Worker {failed[0]} of this run stopped early; the end of log.txt says why. Resume goes on from the finished parts."
         )
 
 
-def _generation(path: Path) -> int:
+def _manifest(run_dir: Path) -> dict[str, Any]:
+    """What the run published last; nothing before the first time, or when the manifest is damaged."""
     try:
-        return int(json.loads(path.read_text("utf8"))["generation"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return 0
+        found = json.loads((run_dir / "manifest.json").read_text("utf8"))
+    except (FileNotFoundError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}

@@ -3,26 +3,37 @@
 Numba's own cache looks at the file of the compiled function only: it would go on using what was inlined from another, changed file.
 """
 
+import contextlib
 import hashlib
 import os
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numba
+from numba.core import config
+
+_HERE = Path(__file__).parent
+
+
+def _cache_folder() -> Path:
+    """Beside the sources, else in the user's home. Numba's cache is pickled code, so nobody else may write to its folder."""
+    digest = hashlib.sha256(b"".join(path.read_bytes() for path in sorted(_HERE.glob("*.py")))).hexdigest()[:12]
+    for home in (_HERE / "__pycache__", Path.home() / ".cache" / "neuron-atlas"):
+        with contextlib.suppress(OSError):
+            folder = home / f"kernels-{digest}"
+            folder.mkdir(parents=True, exist_ok=True)
+            if os.access(folder, os.W_OK):
+                return folder
+    return Path(tempfile.mkdtemp(prefix="neuron-atlas-"))
+
+
+if not os.environ.get("NUMBA_CACHE_DIR"):
+    cast(Any, config).CACHE_DIR = str(_cache_folder())
 
 if TYPE_CHECKING:
 
     def njit(**_options: Any) -> Callable[[Callable[..., Any]], Callable[..., Any]]: ...
 else:
-    _here = Path(__file__).parent
-    _digest = hashlib.sha256(b"".join(path.read_bytes() for path in sorted(_here.glob("*.py")))).hexdigest()[:12]
-    if not os.environ.get("NUMBA_CACHE_DIR"):
-        _home = (
-            _here
-            if os.access(_here, os.W_OK)
-            else Path(tempfile.gettempdir()) / f"neuron-atlas-{os.getuid() if hasattr(os, 'getuid') else 0}"
-        )
-        numba.config.CACHE_DIR = str(_home / "__pycache__" / f"kernels-{_digest}")
     njit = numba.njit

@@ -7,7 +7,7 @@ renamed, so that a part either exists whole or not at all; resuming takes the ne
 import json
 import os
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -48,7 +48,7 @@ class Part:
     files: Files
     """Site -> kind -> note; paths are relative to the run's folder."""
 
-    def load(self, sites: Mapping[Site, int], basis: str, contexts: Contexts) -> dict[Site, Sketch]:
+    def load(self, sites: Iterable[Site], basis: str, contexts: Contexts) -> dict[Site, Sketch]:
         """The sketches it holds. Raises AtlasError if it is damaged."""
         return {site: read_sketch(self.folder / str(site), str(site), basis, contexts) for site in sites}
 

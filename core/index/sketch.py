@@ -87,9 +87,7 @@ class Sketch:
         """
         rank_array = np.asarray(ranks, np.int64)
         ends = self.contexts.lengths[rank_array].astype(np.int64)
-        self.tokens += int((ends - self.contexts.first).sum())
-        if self.tokens > MAX_TOKENS:
-            raise AtlasError(f"The slice has more than {MAX_TOKENS:,} tokens, more than a histogram can count: index fewer contexts.")
+        self._count(int((ends - self.contexts.first).sum()))
 
         def read(start: int, stop: int) -> int:
             return kernels.read_block(
@@ -110,11 +108,16 @@ class Sketch:
                 f"The model's activations at {self.site} are not finite numbers ({broken} records): try float32, or check the weights."
             )
 
+    def _count(self, tokens: int) -> None:
+        self.tokens += tokens
+        if self.tokens > MAX_TOKENS:
+            raise AtlasError(f"The slice has more than {MAX_TOKENS:,} tokens, more than a histogram can count: index fewer contexts.")
+
     def merge(self, other: "Sketch") -> None:
         """Take in another sketch of the same units over other contexts of the same slice. Commutative and associative."""
         if (self.site, self.basis, self.units, len(self.contexts)) != (other.site, other.basis, other.units, len(other.contexts)):
             raise AtlasError(f"The sketches of {self.site} and {other.site} are not of the same units and text, so they cannot be merged.")
-        self.tokens += other.tokens
+        self._count(other.tokens)
         exact.merge_sums(self.sums, other.sums)
         np.minimum(self.lows, other.lows, out=self.lows)
         np.maximum(self.highs, other.highs, out=self.highs)

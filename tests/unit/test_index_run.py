@@ -25,6 +25,7 @@ from core.runs.registry import Registry
 from core.subject.load import load_subject
 from core.units import Site
 from core.workspace import Workspace, write_json
+from tests import synthetic
 from tests.models import make_tiny_model
 from tests.slow_index import slow_unit
 
@@ -88,6 +89,17 @@ def uncut(place: Place) -> dict[str, pa.Table]:
     workspace, params = place
     do_run(workspace, "uncut", {**params, "publish_seconds": 1000})
     return tables(workspace, "uncut")
+
+
+def _types(schema: pa.Schema) -> dict[str, pa.DataType]:
+    return {field.name: pa.list_(field.type.value_type) if pa.types.is_list(field.type) else field.type for field in schema}
+
+
+@pytest.mark.parametrize("kind", ["units", "records", "positions", "effects"])
+def test_the_files_have_the_columns_of_the_synthetic_index_which_the_docs_describe(uncut: dict[str, pa.Table], kind: str) -> None:
+    described = {"units": synthetic.UNITS, "records": synthetic.RECORDS, "positions": synthetic.POSITION_ROWS, "effects": synthetic.EFFECTS}
+    expected = {name: type_ for name, type_ in _types(described[kind]).items() if name != "sums"}
+    assert _types(uncut["effects/mlp.0" if kind == "effects" else f"mlp.0/{kind}"].schema) == expected
 
 
 def assert_same(found: dict[str, pa.Table], expected: dict[str, pa.Table]) -> None:
@@ -183,6 +195,16 @@ def test_a_damaged_part_is_read_again(place: Place, uncut: dict[str, pa.Table]) 
     progress = do_run(workspace, "damaged", params)
     assert any("is not finished or is damaged" in line or "damaged" in line for line in progress.lines)
     assert_same(tables(workspace, "damaged"), uncut)
+
+
+def test_damaged_effects_are_made_again(place: Place, uncut: dict[str, pa.Table]) -> None:
+    workspace, params = place
+    do_run(workspace, "effects", {**params, "publish_seconds": 1000})
+    path = workspace.runs / "effects" / "effects" / "mlp.1.parquet"
+    path.write_bytes(path.read_bytes()[:-50])
+    progress = do_run(workspace, "effects", {**params, "publish_seconds": 1000})
+    assert "removed mlp.1.parquet, which is damaged" in progress.lines
+    assert_same(tables(workspace, "effects"), uncut)
 
 
 @pytest.mark.parametrize(
