@@ -5,6 +5,10 @@ clear sentence: what is wrong, and what to do. Pages print it as it is; the comm
 """
 
 import errno
+import traceback
+from collections.abc import Callable
+
+NO_MEMORY = "The memory was not enough for this run: close other programs, or choose fewer sites, shorter contexts or bfloat16."
 
 
 class AtlasError(Exception):
@@ -24,3 +28,19 @@ def explain_os_error(error: OSError, doing: str) -> AtlasError:
         where = error.filename or "a file"
         return AtlasError(f"No permission to write {where} while {doing}: choose a folder you may write to with --workspace.")
     return AtlasError(f"{error.strerror or error} while {doing}.")
+
+
+def explain_failure(error: Exception, doing: str, log: Callable[[str], object], where: str) -> str:
+    """The sentence for whatever a worker's task raised. What nobody foresaw also goes to `log` as a traceback; `where` names that log."""
+    if isinstance(error, AtlasError):
+        return str(error)
+    if isinstance(error, MemoryError):
+        return NO_MEMORY
+    if isinstance(error, OSError):
+        return str(explain_os_error(error, doing))
+    log("".join(traceback.format_exception(error)))
+    first = next(iter(str(error).splitlines()), "")
+    # torch has no MemoryError: it says so in a RuntimeError.
+    if "out of memory" in first.lower() or "can't allocate memory" in first:
+        return NO_MEMORY
+    return f"Internal error: {type(error).__name__}: {first[:300]}; the traceback is in {where}."

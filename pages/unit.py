@@ -5,6 +5,7 @@ import streamlit as st
 from core.errors import AtlasError
 from core.store.catalog import indexes
 from core.ui import state, unit_sections, unit_steps
+from core.ui.index_choice import waiting
 from core.ui.records import records_view
 from core.ui.setup import refuse, sentence, setup
 from core.ui.tokens import View
@@ -67,7 +68,8 @@ def show(asked: Asked, data: UnitData) -> None:
 
 
 if not found:
-    unit_sections.waiting(server.workspace)
+    st.title("Unit")
+    waiting(server)
     st.stop()
 if not state.raw("unit"):
     unit_steps.go(unit_steps.start(server, found[0]))

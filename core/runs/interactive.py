@@ -15,18 +15,16 @@ import socket
 import sys
 import threading
 import time
-import traceback
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from concurrent.futures import TimeoutError as NotYet
 from dataclasses import asdict
 from typing import Any, Protocol, cast
 
-from core.errors import AtlasError, explain_os_error
+from core.errors import AtlasError, explain_failure, explain_os_error
 from core.runs import frames, processes
 from core.runs.frames import Address
 from core.runs.locks import FileLock
-from core.runs.worker import NO_MEMORY
 from core.workspace import Workspace, write_atomic
 
 IDLE_SECONDS = 30 * 60.0
@@ -154,21 +152,8 @@ class Server:
     def _do(self, op: str, args: Mapping[str, Any], say: Say) -> dict[str, Any]:
         try:
             return {"result": self._operations(op, args, say)}
-        except AtlasError as error:
-            return {"error": str(error)}
-        except MemoryError:
-            return {"error": NO_MEMORY}
-        except OSError as error:
-            return {"error": str(explain_os_error(error, f"doing “{op}”"))}
-        except Exception as error:  # noqa: BLE001 - becomes the asker's sentence, the traceback goes to scratch/interactive.log
-            traceback.print_exc()
-            first = next(iter(str(error).splitlines()), "")[:300]
-            full = "out of memory" in first.lower() or "can't allocate memory" in first
-            return {
-                "error": NO_MEMORY
-                if full
-                else f"Internal error: {type(error).__name__}: {first}; the traceback is in scratch/interactive.log."
-            }
+        except Exception as error:  # noqa: BLE001 - becomes the asker's sentence; standard error is the log
+            return {"error": explain_failure(error, f"doing “{op}”", sys.stderr.write, "scratch/interactive.log")}
 
     @staticmethod
     def _gone(connection: socket.socket) -> bool:

@@ -4,12 +4,11 @@ import argparse
 import importlib
 import os
 import sys
-import traceback
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from core.errors import AtlasError, explain_os_error
+from core.errors import AtlasError, explain_failure
 from core.runs.locks import batch_lock
 from core.runs.progress import Cancelled, Progress, RunProgress
 from core.runs.registry import Registry, Run
@@ -20,8 +19,6 @@ RunFunction = Callable[[Workspace, Path, dict[str, Any], Progress], None]
 
 KINDS: Mapping[str, str] = {"index": "core.index.indexer:run_index"}
 """Kind of run -> `module:function`, imported when the first run of the kind comes."""
-
-NO_MEMORY = "The memory was not enough for this run: close other programs, or choose fewer sites, shorter contexts or bfloat16."
 
 NICENESS = 5
 """Lower priority than the dashboard, so that pages stay quick."""
@@ -51,18 +48,8 @@ def perform(workspace: Workspace, registry: Registry, run: Run, kinds: Mapping[s
         registry.cancelled(run.id)
         _log(progress, "cancelled")
         return
-    except AtlasError as error:
-        sentence = str(error)
-    except MemoryError:
-        sentence = NO_MEMORY
-    except OSError as error:
-        sentence = str(explain_os_error(error, f"working on {run.id}"))
-    except Exception as error:  # noqa: BLE001 - becomes the run's recorded sentence, the traceback goes to its log
-        first = next(iter(str(error).splitlines()), "")
-        # torch has no MemoryError: it says so in a RuntimeError.
-        full = "out of memory" in first.lower() or "can't allocate memory" in first
-        sentence = NO_MEMORY if full else f"Internal error: {type(error).__name__}: {first[:300]}; the traceback is in log.txt."
-        _log(progress, traceback.format_exc())
+    except Exception as error:  # noqa: BLE001 - becomes the run's recorded sentence
+        sentence = explain_failure(error, f"working on {run.id}", lambda text: _log(progress, text), "log.txt")
     if sentence is None:
         registry.finish(run.id)
         _log(progress, "done")

@@ -3,6 +3,7 @@
 import streamlit as st
 
 from core.errors import AtlasError
+from core.runs.registry import Run
 from core.store.catalog import IndexInfo, indexes, load_index, shown_sites
 from core.store.queries import coverage
 from core.ui import nav, state, words
@@ -14,6 +15,11 @@ from core.ui.setup import refuse
 from core.units import Site
 
 LIVE_SECONDS = 1.0
+_STAGES = {
+    "written": "An index was found and is being taken into the cache: a few seconds.",
+    "begun": "The first results are being made. This page fills by itself as soon as the first part of the text has been read; "
+    "everything gets sharper until the run is done.",
+}
 
 
 def chosen_index(server: Server) -> IndexInfo:
@@ -91,18 +97,10 @@ def what_text(index: IndexInfo) -> str:
 
 def waiting(server: Server) -> None:
     """No index has results yet: what is being done about it, or what can be done, with the button."""
-    active = [run for run in server.registry.list(active=True) if run.kind == "index"]
-    written = any(index.manifest["files"] for index in indexes(server.workspace))
-    if written and not server.notices.get("ingest"):
-        lead("An index was found and is being taken into the cache: a few seconds.")
-        st.fragment(_live, run_every=LIVE_SECONDS)(server)
-        return
-    if active:
-        lead(
-            "The first results are being made. This page fills by itself as soon as the first part of the text has been read; "
-            "everything gets sharper until the run is done."
-        )
-        st.fragment(_live, run_every=LIVE_SECONDS)(server)
+    stage = _stage(server)
+    if stage in _STAGES:
+        lead(_STAGES[stage])
+        st.fragment(_live, run_every=LIVE_SECONDS)(server, stage)
         return
     failed = next((run for run in server.registry.list() if run.kind == "index" and run.state in ("failed", "cancelled")), None)
     if failed is not None:
@@ -120,9 +118,22 @@ def waiting(server: Server) -> None:
         nav.open_page("runs", {"run": failed.id} if failed is not None else {"new": "1"})
 
 
-def _live(server: Server) -> None:
-    active = [run for run in server.registry.list(active=True) if run.kind == "index"]
-    if ready(server) or server.notices.get("ingest") or not (active or any(index.manifest["files"] for index in indexes(server.workspace))):
+def _stage(server: Server) -> str:
+    """How far the first results are: a key of _STAGES while they come by themselves, `ready`, or `none`."""
+    if ready(server):
+        return "ready"
+    if any(index.manifest["files"] for index in indexes(server.workspace)) and not server.notices.get("ingest"):
+        return "written"
+    return "begun" if _active(server) else "none"
+
+
+def _active(server: Server) -> list[Run]:
+    return [run for run in server.registry.list(active=True) if run.kind == "index"]
+
+
+def _live(server: Server, stage: str) -> None:
+    """The runs at work; the page is drawn again when it has something else to say."""
+    if _stage(server) != stage:
         st.rerun()
-    for run in active:
+    for run in _active(server):
         st.html(progress_html(run))

@@ -2,12 +2,12 @@
 
 import html
 from collections.abc import Callable
-from pathlib import Path
 from typing import Literal
 
 import streamlit as st
 
 from core.errors import AtlasError
+from core.runs.processes import tail
 from core.runs.registry import Run
 from core.ui import nav, state, words
 from core.ui.prose import facts, quiet, sentence
@@ -17,7 +17,6 @@ LIVE_SECONDS = 1.0
 IDLE_SECONDS = 5.0
 SHOWN = 30
 LOG_LINES = 14
-LOG_BYTES = 16_000
 _SAID = "runs_said"
 Action = Callable[[Server, str], None]
 
@@ -74,18 +73,6 @@ def progress_html(run: Run) -> str:
     )
 
 
-def log_end(path: Path) -> str:
-    """The last lines of a log file, or an empty string. Reads at most its last LOG_BYTES bytes."""
-    try:
-        with path.open("rb") as file:
-            file.seek(0, 2)
-            file.seek(max(0, file.tell() - LOG_BYTES))
-            lines = file.read().decode("utf8", "replace").splitlines()
-    except FileNotFoundError:
-        return ""
-    return "\n".join(lines[-LOG_LINES:])
-
-
 def _draw(server: Server, live: bool) -> None:
     runs = server.registry.list()
     if said := st.session_state.pop(_SAID, None):
@@ -127,7 +114,7 @@ def _button(label: str, run: Run, act: Action, server: Server, *, disabled: bool
 
 def _details(server: Server, run: Run) -> None:
     facts({"parameters": _params(run), "attempt": str(run.attempt), "folder": str(server.registry.folder(run.id))})
-    log = log_end(server.registry.folder(run.id) / "log.txt")
+    log = "\n".join(tail(server.registry.folder(run.id) / "log.txt", LOG_LINES))
     if log:
         st.html(f'<pre class="na-log">{html.escape(log)}</pre>')
     else:

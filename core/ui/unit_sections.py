@@ -116,23 +116,6 @@ def progress(workspace: Workspace, shown: IndexInfo) -> None:
     watch()
 
 
-def waiting(workspace: Workspace) -> None:
-    """The page of a workspace without an index: what would fill it, and where that starts. It fills itself when there is one."""
-    st.html(
-        "<h1>Unit</h1><p class='na-lead'>Nothing is indexed yet. An index reads text through a model and keeps, for every neuron, "
-        "the texts it responds to most; its first units appear here while it goes on.</p>"
-    )
-    if st.button("Start an index on the page Runs", type="primary"):
-        nav.open_page("runs", {"new": "1"})
-
-    @st.fragment(run_every=REFRESH_SECONDS)
-    def watch() -> None:
-        if any(index.manifest["files"] for index in indexes(workspace)):
-            st.rerun()
-
-    watch()
-
-
 def wrong(text: str, near: list[UnitName]) -> None:
     """What is wrong with the address, in one sentence, and units that do exist."""
     sentence(text)

@@ -84,6 +84,15 @@ def test_the_first_run_is_shown_while_it_works(workspace: Workspace, open_page: 
     assert run.id in shown(tested)
 
 
+def test_the_first_run_is_shown_beside_a_notice_without_drawing_the_page_over_and_over(workspace: Workspace, open_page: OpenPage) -> None:
+    Registry(workspace).submit("index", first_run.DEFAULT.params())
+    (workspace.runs / "torn").mkdir()
+    (workspace.runs / "torn" / "manifest.json").write_text("{", "utf8")
+    tested = open_page(workspace, "overview")
+    assert "runs/torn/manifest.json is damaged" in alerts(tested)[0]
+    assert "The first results are being made." in shown(tested)
+
+
 def test_a_failed_first_run_shows_its_sentence_and_leads_to_runs(workspace: Workspace, open_page: OpenPage) -> None:
     registry = Registry(workspace)
     run = registry.submit("index", first_run.DEFAULT.params())
