@@ -1,6 +1,7 @@
 """The registry's tables, as numbered migrations, and how its file is opened. No torch."""
 
 import sqlite3
+import time
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
@@ -114,10 +115,23 @@ def _version(connection: sqlite3.Connection, path: Path) -> int:
 
 
 def _migrate(connection: sqlite3.Connection, path: Path) -> None:
-    connection.execute("PRAGMA journal_mode = WAL")
+    _use_wal(connection)
     with transaction(connection):
         # Asked again inside the transaction: another process may have migrated meanwhile.
         for number in range(_version(connection, path), len(MIGRATIONS)):
             for statement in filter(str.strip, MIGRATIONS[number].split(";")):
                 connection.execute(statement)
             connection.execute(f"PRAGMA user_version = {number + 1}")
+
+
+def _use_wal(connection: sqlite3.Connection) -> None:
+    """Switch the file to WAL. SQLite itself does not wait for other connections here, whatever the timeout."""
+    end = time.monotonic() + BUSY_SECONDS
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+            return
+        except sqlite3.OperationalError as error:
+            if "locked" not in str(error) or time.monotonic() > end:
+                raise
+            time.sleep(0.02)

@@ -46,6 +46,15 @@ def test_many_threads_submitting_the_same_work_get_one_run(workspace: Workspace)
     assert len(set(found)) == 1
 
 
+def test_a_file_that_another_process_is_just_making_is_waited_for(workspace: Workspace) -> None:
+    other = sqlite3.connect(workspace.registry, isolation_level=None, check_same_thread=False)
+    other.execute("BEGIN IMMEDIATE")
+    timer = threading.Timer(0.3, other.close)
+    timer.start()
+    assert Registry(workspace).list() == []
+    timer.join()
+
+
 def test_done_work_may_be_asked_for_again_and_failed_work_goes_on_in_its_folder(workspace: Workspace) -> None:
     runs = Registry(workspace)
     first = runs.submit("index", {"n": 1})
