@@ -8,7 +8,7 @@ from core.errors import AtlasError
 from core.store import queries
 from core.ui import nav, state, words
 from core.ui.explore_filters import MAX_TEXT, PAGE_ROWS, USUAL_SORT, Filters
-from core.ui.index_choice import chosen_index, pick_index, sites_of
+from core.ui.index_choice import chosen_index, pick_index
 from core.ui.prose import sentence
 from core.ui.setup import setup
 from core.ui.unit_frames import rows_from, to_csv
@@ -33,7 +33,7 @@ server = setup()
 st.title("Explore")
 index = chosen_index(server)
 pick_index(server, index, forget=NAMES)
-kinds = sorted({site.kind for site in sites_of(index)})
+kinds = sorted({site.kind for site in index.published})
 
 
 def changed(name: str) -> None:

@@ -9,7 +9,7 @@ from core.errors import AtlasError
 from core.store import picks, queries
 from core.store.catalog import IndexInfo
 from core.ui import nav, state, theme, words
-from core.ui.index_choice import chosen_index, describe, generations, pick_index, ready, sites_of
+from core.ui.index_choice import chosen_index, describe, generations, pick_index, ready
 from core.ui.layer_charts import MEASURES, clicked_layer, layer_figure, measured
 from core.ui.prose import heading, lead, quiet
 from core.ui.run_list import progress_html
@@ -77,7 +77,7 @@ def worth_a_look(index: IndexInfo, seed: int) -> None:
 
 
 def by_layer(index: IndexInfo) -> None:
-    kinds = sorted({site.kind for site in sites_of(index)})
+    kinds = sorted({site.kind for site in index.published})
     kind = state.choice("kind", "a kind of site in this index", kinds, "mlp" if "mlp" in kinds else kinds[0])
     if len(kinds) > 1:
         st.session_state["overview_kind"] = kind

@@ -18,7 +18,7 @@ PICKED = "unit-picked"
 """The record whose token was clicked last: its unit, and its row."""
 
 server = setup()
-found = [index for index in indexes(server.workspace) if index.manifest["files"]]
+found = [index for index in indexes(server.workspace) if index.published]
 st.html(unit_sections.STYLE)
 
 

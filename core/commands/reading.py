@@ -109,7 +109,7 @@ def _record_document(record: Record, vocab: Vocab) -> dict[str, Any]:
     activations[: record.first] = [None] * record.first
     return {
         "band": record.band,
-        "rank": record.rank,
+        "rank": record.place,
         "context": record.context,
         "document": record.document,
         "source": record.source,

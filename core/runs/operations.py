@@ -15,10 +15,10 @@ from torch import Tensor
 
 from core.errors import AtlasError
 from core.runs.interactive import Say
-from core.runs.thresholds import Thresholds, load_thresholds
-from core.store.catalog import IndexInfo, find_index, indexes, load_index
+from core.runs.thresholds import STEPS, Thresholds, load_thresholds
+from core.store.catalog import IndexInfo, find_unit, indexes, load_index
 from core.store.parts import FileKey, Remembered, file_key
-from core.store.texts import load_slice, slice_has_bos
+from core.store.texts import load_slice
 from core.subject.info import subject_info
 from core.subject.load import load_subject
 from core.subject.subject import Subject
@@ -79,8 +79,7 @@ class ModelOperations:
 
     def _unit_on_text(self, args: Mapping[str, Any], say: Say) -> dict[str, Any]:
         name = UnitName.parse(_text(args, "unit"))
-        index = find_index(self._workspace, name.subject, name.site, args.get("run"))
-        _check_unit(index, name)
+        index = find_unit(self._workspace, name, args.get("run"))
         index, thresholds = self._thresholds_of(name.subject, index.run)
         subject = self._subject(name.subject, index, say)
         tokens, first = _encode(subject, index, args)
@@ -91,13 +90,12 @@ class ModelOperations:
             "tokens": tokens[first:],
             "bos": bool(first),
             "activations": _read_unit(subject, tokens, name)[first:].tolist(),
-            "thresholds": dict(zip(("p50", "p90", "p99", "p999", "max"), steps, strict=True)),
+            "thresholds": dict(zip(STEPS, steps, strict=True)),
         }
 
     def _recompute(self, args: Mapping[str, Any], say: Say) -> dict[str, Any]:
         name = UnitName.parse(_text(args, "unit"))
-        index = find_index(self._workspace, name.subject, name.site, args.get("run"))
-        _check_unit(index, name)
+        index = find_unit(self._workspace, name, args.get("run"))
         text = load_slice(self._workspace, index.slice["id"])
         rank = args.get("context")
         if not isinstance(rank, int) or not 0 <= rank < len(text):
@@ -106,7 +104,7 @@ class ModelOperations:
         say("reading the context")
         tokens = text.of(rank).tolist()
         activations: list[float | None] = _read_unit(subject, tokens, name).tolist()
-        if slice_has_bos(index.slice):
+        if index.slice["bos"]:
             activations[0] = None
         return {"run": index.run, "context": rank, "tokens": tokens, "activations": activations}
 
@@ -199,7 +197,7 @@ def _encode(subject: Subject, index: IndexInfo, args: Mapping[str, Any]) -> tupl
     """The text's tokens with the slice's BOS before them when it has one, and where the text begins. Raises AtlasError."""
     text = _text(args, "text").encode("utf8", "replace").decode("utf8")
     limit = args.get("max_tokens", MAX_TOKENS)
-    first = int(slice_has_bos(index.slice))
+    first = int(index.slice["bos"])
     if not isinstance(limit, int) or limit < 1:
         raise AtlasError("The limit of tokens must be a whole number from 1.")
     limit = min(limit, subject.info.context_limit - first)
@@ -215,13 +213,6 @@ def _encode(subject: Subject, index: IndexInfo, args: Mapping[str, Any]) -> tupl
             f"The run “{index.run}” puts a BOS token before its contexts, which {subject.info.slug} does not have: index it again."
         )
     return [subject.info.bos_token_id, *tokens], 1
-
-
-def _check_unit(index: IndexInfo, name: UnitName) -> None:
-    if name.basis != index.basis:
-        raise AtlasError(f"{name.site} is not indexed in the basis “{name.basis}”: the index has {index.basis}.")
-    if name.index >= index.units_at(name.site):
-        raise AtlasError(f"{name.site} has units 0 to {index.units_at(name.site) - 1}.")
 
 
 def _said(index: IndexInfo, key: str) -> Any:

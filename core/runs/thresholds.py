@@ -5,15 +5,15 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from core.errors import AtlasError
-from core.store.catalog import IndexInfo, load_index
-from core.store.parts import DamagedPart, read_columns
+from core.store.catalog import IndexInfo, load_index, read_current
+from core.store.parts import read_columns
 from core.units import Site
 from core.workspace import Workspace
 
 Floats = npt.NDArray[np.float32]
 
-BANDS = ("low", "p50", "p90", "p99", "p999", "max")
+STEPS = ("p50", "p90", "p99", "p999", "max")
+BANDS = ("low", *STEPS)
 """What an activation exceeds: nothing, the 50th, 90th, 99th, 99.9th percentile of its unit, or all that the corpus showed."""
 
 
@@ -38,29 +38,14 @@ class Thresholds:
 
 def load_thresholds(workspace: Workspace, run: str) -> tuple[IndexInfo, dict[Site, Thresholds]]:
     """The thresholds of every published site of an index run. Raises AtlasError."""
-    index = load_index(workspace, run)
-    try:
-        return index, _read(index)
-    except FileNotFoundError:
-        index = load_index(workspace, run)  # replaced by the next generation between the two readings
-    try:
-        return index, _read(index)
-    except FileNotFoundError as error:
-        raise AtlasError(f"{error} is missing: make it again with python -m core resume {run}.") from None
+    return read_current(workspace, load_index(workspace, run), lambda index: (index, _read(index)))
 
 
 def _read(index: IndexInfo) -> dict[Site, Thresholds]:
     found: dict[Site, Thresholds] = {}
-    for name in index.manifest["files"]:
-        site = Site.parse(name)
-        path = index.part(site, "units")
-        try:
-            table = read_columns(path, ["unit", "p50", "p90", "p99", "p999", "max"])
-        except DamagedPart:
-            raise AtlasError(
-                f"runs/{index.run}/{path.name} of {name} is damaged: make it again with python -m core resume {index.run}."
-            ) from None
-        steps = np.full((5, index.units_at(site)), np.nan, dtype=np.float32)
-        steps[:, table.column("unit").to_numpy()] = [table.column(column).to_numpy() for column in ("p50", "p90", "p99", "p999", "max")]
+    for site in index.published:
+        table = read_columns(index.part(site, "units"), ["unit", *STEPS])
+        steps = np.full((len(STEPS), index.units_at(site)), np.nan, dtype=np.float32)
+        steps[:, table.column("unit").to_numpy()] = [table.column(step).to_numpy() for step in STEPS]
         found[site] = Thresholds(steps)
     return found

@@ -185,18 +185,14 @@ class Cache:
                 if attempt == 0 and current.generation != index.generation:
                     index = current  # a newer generation was published meanwhile
                     continue
-                sentence = self._sentence(index, Path(str(error.filename)), "is missing")
+                sentence = catalog.broken_file(self.workspace, index.run, Path(str(error.filename)), "is missing")
             except DamagedPart as damage:
-                sentence = self._sentence(index, damage.path, "is damaged")
+                sentence = catalog.broken_file(self.workspace, index.run, damage.path, "is damaged")
             except AtlasError as error:
                 sentence = str(error)
             self._failed[index.run] = (signature, sentence)
             return sentence
         raise AssertionError  # pragma: no cover - the second attempt always returns
-
-    def _sentence(self, index: IndexInfo, path: Path, what: str) -> str:
-        shown = path.relative_to(self.workspace.path) if path.is_relative_to(self.workspace.path) else path.name
-        return f"{shown} {what}: make it again with python -m core resume {index.run}."
 
     def _wasteful(self) -> bool:
         with self.cursor() as cursor:

@@ -1,17 +1,18 @@
 """The catalog: which indexes the workspace holds, read from the manifests of its runs."""
 
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from core.errors import AtlasError
-from core.store.parts import FileKey, Remembered, file_key
-from core.units import SITE_KINDS, Site, SiteKind, check_slug
+from core.store.parts import DamagedPart, FileKey, Remembered, file_key
+from core.units import SITE_KINDS, Site, SiteKind, UnitName, check_slug, in_order
 from core.workspace import Workspace
 
 MANIFEST_SCHEMA = 1
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,9 @@ class IndexInfo:
     slice: dict[str, Any]
     basis: str
     sites: tuple[Site, ...]
+    """All that the run was asked for."""
+    published: tuple[Site, ...]
+    """Those whose files are there, in the model's order; none before the first part is done."""
     signed: dict[str, bool]
     provenance: dict[str, Any]
     manifest: dict[str, Any]
@@ -116,12 +120,48 @@ def find_index(workspace: Workspace, subject: str, site: Site, run: str | None =
     if site.layer >= mine[0].n_layers:
         raise AtlasError(f"Layer {site.layer} is out of range: the model's layers are 0 to {mine[0].n_layers - 1}.")
     for index in mine:
-        if str(site) in index.manifest["files"]:
+        if site in index.published:
             return index
-    have = {Site.parse(name) for index in mine for name in index.manifest["files"]}
+    have = {site for index in mine for site in index.published}
     if not have:
         raise AtlasError(f"{site} of {subject} is not indexed yet: its first results are still being made.")
     raise AtlasError(f"{site} of {subject} is not indexed; indexed are {shown_sites(have)}.")
+
+
+def find_unit(workspace: Workspace, name: UnitName, run: str | None = None) -> IndexInfo:
+    """The index that answers for a unit, which it holds: of run `run`, else the one over most tokens. Raises AtlasError."""
+    index = find_index(workspace, name.subject, name.site, run)
+    if name.basis != index.basis:
+        raise AtlasError(f"{name.site} is not indexed in the basis “{name.basis}”: the index has {index.basis}.")
+    width = index.units_at(name.site)
+    if not 0 <= name.index < width:
+        raise AtlasError(f"Unit {name.index} is out of range: {name.site} has units 0 to {width - 1}.")
+    return index
+
+
+def read_current(workspace: Workspace, index: IndexInfo, read: Callable[[IndexInfo], T]) -> T:
+    """Run `read(index)`; if a file is gone because a newer generation was published meanwhile, once more with that one.
+
+    Raises AtlasError naming the file that is missing or damaged.
+    """
+    try:
+        try:
+            return read(index)
+        except FileNotFoundError:
+            current = load_index(workspace, index.run)
+            if current.generation == index.generation:
+                raise
+            return read(current)
+    except FileNotFoundError as error:
+        raise AtlasError(broken_file(workspace, index.run, Path(str(error.filename)), "is missing")) from None
+    except DamagedPart as damage:
+        raise AtlasError(broken_file(workspace, index.run, damage.path, "is damaged")) from None
+
+
+def broken_file(workspace: Workspace, run: str, path: Path, what: str) -> str:
+    """The sentence about a file of a run that “is missing” or “is damaged”."""
+    shown = path.relative_to(workspace.path) if path.is_relative_to(workspace.path) else path.name
+    return f"{shown} {what}: make it again with python -m core resume {run}."
 
 
 def shown_sites(sites: Iterable[Site]) -> str:
@@ -168,7 +208,7 @@ def scan(workspace: Workspace) -> tuple[list[IndexInfo], dict[str, str]]:
                 f"runs/{run}/manifest.json was written by a newer Neuron Atlas (layout {error}): update the program to see this run."
             )
         except (OSError, ValueError, KeyError, TypeError, AttributeError, AtlasError):
-            broken[run] = f"runs/{run}/manifest.json is damaged: make it again with python -m core resume {run}."
+            broken[run] = broken_file(workspace, run, path, "is damaged")
         else:
             if index is not None:
                 found.append(index)
@@ -198,6 +238,7 @@ def _read(path: Path, key: FileKey) -> IndexInfo | None:
         slice=document["slice"],
         basis=document["basis"],
         sites=tuple(Site.parse(name) for name in document["sites"]),
+        published=tuple(in_order(Site.parse(name) for name in document["files"])),
         signed={name: bool(value) for name, value in document["signed"].items()},
         provenance=document.get("provenance") or {},
         manifest=document,

@@ -63,14 +63,13 @@ def replace_run(cursor: duckdb.DuckDBPyConnection, workspace: Workspace, index: 
     delete_run(cursor, index.run)
     _ingest_vocab(cursor, workspace, index)
     _ingest_contexts(cursor, index.slice["id"], text)
-    sites = sorted((Site.parse(name) for name in index.manifest["files"]), key=lambda site: (site.layer, site.kind))
     first = 0
-    for site in sites:
+    for site in index.published:
         for table, rows in site_rows(index, site, text, first).items():
             _insert(cursor, table, rows)
         first += index.units_at(site)
     row = [index.run, index.slug, index.slice["id"], index.basis, index.state, index.generation, index.contexts_done, index.contexts_total]
-    row += [index.tokens_done, index.n_layers, len(sites), first, index.bytes, fingerprint(index)]
+    row += [index.tokens_done, index.n_layers, len(index.published), first, index.bytes, fingerprint(index)]
     cursor.execute(f"INSERT INTO indexes VALUES ({', '.join('?' * len(row))})", row)
 
 

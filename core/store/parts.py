@@ -1,8 +1,11 @@
 """Parts: the Parquet files of a run, read a few rows at a time."""
 
+import errno
+import os
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Generator, Hashable, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, TypeVar
@@ -29,6 +32,17 @@ class DamagedPart(Exception):
         super().__init__(f"{path}: {why}")
         self.path = path
         self.why = why
+
+
+@contextmanager
+def _reading(path: Path) -> Generator[None]:
+    """Raises FileNotFoundError with the file's name when it is gone, DamagedPart when it cannot be read."""
+    try:
+        yield
+    except FileNotFoundError:  # Arrow's own has no name
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path)) from None
+    except (pa.ArrowException, OSError, KeyError, ValueError) as error:
+        raise DamagedPart(path, str(error)) from None
 
 
 class Remembered(Generic[Key, Value]):
@@ -80,7 +94,7 @@ def read_unit(path: Path, unit: int, columns: Sequence[str]) -> list[dict[str, A
     Raises FileNotFoundError when the file is gone and DamagedPart when it cannot be read.
     """
     key = file_key(path)
-    try:
+    with _reading(path):
         footer = _footers.get(key, lambda: _read_footer(path))
         group = int(np.searchsorted(footer.firsts, unit, side="right")) - 1
         if group < 0:
@@ -89,23 +103,15 @@ def read_unit(path: Path, unit: int, columns: Sequence[str]) -> list[dict[str, A
         units = table.column("unit").to_numpy()
         start, end = np.searchsorted(units, [unit, unit + 1])
         return table.slice(start, end - start).to_pylist()
-    except FileNotFoundError:
-        raise
-    except (pa.ArrowException, OSError, KeyError, ValueError) as error:
-        raise DamagedPart(path, str(error)) from None
 
 
 def read_columns(path: Path, columns: Sequence[str]) -> Any:
     """Whole columns of a file, in file order, as a pyarrow table. Raises FileNotFoundError and DamagedPart."""
-    file_key(path)
-    try:
-        with pq.ParquetFile(path, pre_buffer=False) as file:
-            missing = set(columns) - set(file.schema_arrow.names)
-            if missing:
-                raise DamagedPart(path, f"it lacks the column {', '.join(sorted(missing))}")
-            return file.read(columns=list(columns))
-    except (pa.ArrowException, OSError, ValueError) as error:
-        raise DamagedPart(path, str(error)) from None
+    with _reading(path), pq.ParquetFile(path, pre_buffer=False) as file:
+        missing = set(columns) - set(file.schema_arrow.names)
+        if missing:
+            raise DamagedPart(path, f"it lacks the column {', '.join(sorted(missing))}")
+        return file.read(columns=list(columns))
 
 
 def flat(column: Any, kind: npt.DTypeLike) -> npt.NDArray[Any]:

@@ -72,11 +72,6 @@ def load_slice(workspace: Workspace, identity: str) -> SliceText:
         ) from None
 
 
-def slice_has_bos(piece: dict[str, Any]) -> bool:
-    """Whether every context of the slice described by `slice.json` starts with a BOS that was put there."""
-    return piece.get("bos") not in (None, False, "", "none")
-
-
 def _read(contexts: Path, documents: Path) -> SliceText:
     table = read_columns(contexts, ["rank", "document", "start", "tokens", "text"])
     if not np.array_equal(table.column("rank").to_numpy(), np.arange(table.num_rows)):

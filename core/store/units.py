@@ -1,19 +1,16 @@
 """One unit, whole: its statistics, records, token positions and effects, read straight from the run's Parquet files."""
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from core.errors import AtlasError
 from core.index.bins import EDGES
-from core.store.catalog import IndexInfo, find_index, load_index
+from core.store.catalog import IndexInfo, find_unit, read_current
 from core.store.density import density
 from core.store.parts import DamagedPart, read_unit
-from core.store.texts import SliceText, load_slice, load_vocab, slice_has_bos
+from core.store.texts import SliceText, load_slice, load_vocab
 from core.units import UnitName
 from core.vocab import Vocab
 from core.workspace import Workspace
@@ -25,8 +22,6 @@ QUANTILE_BANDS = {"q0": (0.0, 0.5), "q1": (0.5, 0.9), "q2": (0.9, 0.99), "q3": (
 """The quantiles of the records' maxima that each sampled band covers."""
 LEFT = 3
 """How many tokens before a position are given with it."""
-
-T = TypeVar("T")
 
 _UNIT_COLUMNS = [
     *("unit", *STATS, *QUANTILES, "bins", "counts", "peak_token", "peak_context", "peak_position", "snippet"),
@@ -47,8 +42,10 @@ class Record:
     """
 
     band: str
-    rank: int
+    place: int
+    """In its band, from 0."""
     context: int
+    """Its rank in the slice."""
     document: str
     source: str
     start: int
@@ -144,39 +141,12 @@ class UnitView:
 
     def positions(self, kind: str) -> Positions:
         """The unit's token positions: `strong`, the strongest, or `sampled`, drawn uniformly. Raises AtlasError."""
-        return _retrying(self._workspace, self.index, lambda index: _positions(self._workspace, index, self.name, kind))
+        return read_current(self._workspace, self.index, lambda index: _positions(self._workspace, index, self.name, kind))
 
 
 def load_unit(workspace: Workspace, name: UnitName, run: str | None = None) -> UnitView:
     """Read one unit from run `run`, or from the largest index that covers its site. Raises AtlasError."""
-    index = find_index(workspace, name.subject, name.site, run)
-    if name.basis != index.basis:
-        raise AtlasError(f"{name.site} is not indexed in the basis “{name.basis}”: the index has {index.basis}.")
-    width = index.units_at(name.site)
-    if not 0 <= name.index < width:
-        raise AtlasError(f"{name.site} has units 0 to {width - 1}.")
-    return _retrying(workspace, index, lambda current: _load(workspace, current, name))
-
-
-def _retrying(workspace: Workspace, index: IndexInfo, read: Callable[[IndexInfo], T]) -> T:
-    """Run `read(index)`; if a file is gone because a newer generation was published meanwhile, once more with that one."""
-    try:
-        try:
-            return read(index)
-        except FileNotFoundError:
-            current = load_index(workspace, index.run)
-            if current.generation == index.generation:
-                raise
-            return read(current)
-    except FileNotFoundError as error:
-        raise _broken(workspace, index, Path(str(error.filename)), "is missing") from None
-    except DamagedPart as damage:
-        raise _broken(workspace, index, damage.path, "is damaged") from None
-
-
-def _broken(workspace: Workspace, index: IndexInfo, path: Path, what: str) -> AtlasError:
-    shown = path.relative_to(workspace.path) if path.is_relative_to(workspace.path) else path.name
-    return AtlasError(f"{shown} {what}: make it again with python -m core resume {index.run}.")
+    return read_current(workspace, find_unit(workspace, name, run), lambda current: _load(workspace, current, name))
 
 
 def _load(workspace: Workspace, index: IndexInfo, name: UnitName) -> UnitView:
@@ -212,7 +182,7 @@ def _bands(index: IndexInfo, name: UnitName, text: SliceText) -> dict[str, list[
     if not rows:
         raise DamagedPart(path, f"unit {name.index} is not in it")
     bands: dict[str, list[Record]] = {band: [] for band in BANDS}
-    length, first = int(index.slice["length"]), int(slice_has_bos(index.slice))
+    length, first = int(index.slice["length"]), int(index.slice["bos"])
     for row in rows:
         band, contexts = str(row["band"]), row["contexts"]
         content = np.frombuffer(row["activations"], "<i2")
@@ -228,7 +198,7 @@ def _bands(index: IndexInfo, name: UnitName, text: SliceText) -> dict[str, list[
             found.append(
                 Record(
                     band=band,
-                    rank=i,
+                    place=i,
                     context=rank,
                     document=text.document_ids[document],
                     source=text.sources[document],

@@ -12,7 +12,6 @@ from core.ui.prose import lead
 from core.ui.run_list import progress_html
 from core.ui.server import Server
 from core.ui.setup import refuse
-from core.units import Site
 
 LIVE_SECONDS = 1.0
 _STAGES = {
@@ -63,7 +62,7 @@ def _short(index: IndexInfo) -> str:
 def ready(server: Server) -> list[IndexInfo]:
     """Indexes whose results the cache has taken in, the one over most tokens first."""
     held = generations(server)
-    return [index for index in indexes(server.workspace) if index.manifest["files"] and index.run in held]
+    return [index for index in indexes(server.workspace) if index.published and index.run in held]
 
 
 def generations(server: Server) -> dict[str, tuple[int, str]]:
@@ -72,14 +71,9 @@ def generations(server: Server) -> dict[str, tuple[int, str]]:
     return {str(row["run"]): (int(row["generation"]), str(row["state"])) for row in frame.to_dict("records")}
 
 
-def sites_of(index: IndexInfo) -> list[Site]:
-    """The sites that have results, layer by layer."""
-    return sorted((Site.parse(name) for name in index.manifest["files"]), key=lambda site: (site.layer, site.kind))
-
-
 def describe(index: IndexInfo) -> str:
     """An index in a sentence."""
-    sites = sites_of(index)
+    sites = index.published
     units = sum(index.units_at(site) for site in sites)
     text = (
         f"{words.count(units, 'unit')} of {index.slug} ({shown_sites(sites)}), read over {words.count(index.tokens_done, 'token')} "
@@ -122,7 +116,7 @@ def _stage(server: Server) -> str:
     """How far the first results are: a key of _STAGES while they come by themselves, `ready`, or `none`."""
     if ready(server):
         return "ready"
-    if any(index.manifest["files"] for index in indexes(server.workspace)) and not server.notices.get("ingest"):
+    if any(index.published for index in indexes(server.workspace)) and not server.notices.get("ingest"):
         return "written"
     return "begun" if _active(server) else "none"
 

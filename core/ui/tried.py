@@ -14,7 +14,6 @@ from core.store import queries
 from core.store.catalog import IndexInfo
 from core.store.texts import load_vocab
 from core.ui import nav, words
-from core.ui.index_choice import sites_of
 from core.ui.prose import facts, quiet
 from core.ui.server import BACKGROUND_ENV, Server
 from core.ui.snippets import chip, split_snippet
@@ -170,7 +169,7 @@ def _first_ordinals(index: IndexInfo) -> dict[str, int]:
     """The cache's number of each site's unit 0: units are numbered layer by layer."""
     first: dict[str, int] = {}
     at = 0
-    for site in sites_of(index):
+    for site in index.published:
         first[str(site)] = at
         at += index.units_at(site)
     return first

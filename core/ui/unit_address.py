@@ -5,8 +5,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from core.errors import AtlasError
-from core.store.catalog import IndexInfo, find_index
-from core.units import Site, UnitName
+from core.store.catalog import IndexInfo, find_unit
+from core.units import Site, UnitName, in_order
 from core.workspace import Workspace
 
 _NUMBER = re.compile(r"\d{1,9}")
@@ -33,12 +33,7 @@ def resolve(workspace: Workspace, found: list[IndexInfo], unit: str, run: str | 
     """The unit named in the address and the index that answers for it. found: all indexes, at least one. Raises WrongAddress."""
     try:
         name = UnitName.parse(unit)
-        index = find_index(workspace, name.subject, name.site, run)
-        if name.basis != index.basis:
-            raise AtlasError(f"{name.site} is not indexed in the basis “{name.basis}”: the index has {index.basis}.")
-        last = index.units_at(name.site) - 1
-        if name.index > last:
-            raise AtlasError(f"Unit {name.index} is out of range: {name.site} of {name.subject} has units 0 to {last}.")
+        index = find_unit(workspace, name, run)
     except AtlasError as error:
         raise WrongAddress(str(error), near(found, unit)) from None
     return Asked(name, index)
@@ -63,7 +58,7 @@ def near(found: Iterable[IndexInfo], unit: str) -> list[UnitName]:
 
 def indexed_sites(indexes: Iterable[IndexInfo]) -> list[Site]:
     """The sites whose files are there, layer by layer."""
-    return sorted({Site.parse(name) for index in indexes for name in index.manifest["files"]}, key=lambda site: (site.layer, site.kind))
+    return in_order({site for index in indexes for site in index.published})
 
 
 def jump(here: UnitName, typed: str) -> str:
@@ -85,14 +80,12 @@ def jump(here: UnitName, typed: str) -> str:
 
 def holders(found: Iterable[IndexInfo], name: UnitName) -> list[IndexInfo]:
     """The indexes that hold a unit's site, the one over most tokens first."""
-    return [
-        index for index in found if index.slug == name.subject and index.basis == name.basis and str(name.site) in index.manifest["files"]
-    ]
+    return [index for index in found if index.slug == name.subject and index.basis == name.basis and name.site in index.published]
 
 
 def step(asked: Asked, by: int) -> UnitName:
     """The unit `by` places further; after a site's last unit comes the first of the index's next site, and round again."""
-    sites = indexed_sites([asked.index])
+    sites = asked.index.published
     name = asked.name
     at, number = sites.index(name.site), name.index + by
     if number < 0:

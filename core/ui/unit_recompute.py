@@ -52,7 +52,7 @@ def recompute(workspace: Workspace, view: UnitView, picked: int) -> None:
     def shown(place: int) -> str:
         record = records[place]
         token = token_name(vocab.pieces([int(record.tokens[record.position])])[0])
-        return f"{_SHOWN[record.band]} {record.rank + 1} · {number(record.value, scale)} · {token} · context {record.context}"
+        return f"{_SHOWN[record.band]} {record.place + 1} · {number(record.value, scale)} · {token} · context {record.context}"
 
     with st.container(horizontal=True, vertical_alignment="bottom"):
         place = st.selectbox("Record", range(len(records)), index=min(picked, len(records) - 1), format_func=shown)

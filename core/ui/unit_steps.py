@@ -27,7 +27,7 @@ def start(server: Server, index: IndexInfo) -> UnitName:
     try:
         return random_interesting(server.cache, index.run, 0)
     except AtlasError:
-        return UnitName(index.slug, indexed_sites([index])[0], index.basis, 0)
+        return UnitName(index.slug, index.published[0], index.basis, 0)
 
 
 def steps(server: Server, found: list[IndexInfo], asked: Asked) -> None:
@@ -74,21 +74,21 @@ def refused() -> str | None:
 def pickers(found: list[IndexInfo], asked: Asked) -> None:
     """Model, site, number and text in the sidebar. They show what the address says and write what is chosen into it."""
     name = asked.name
-    models = sorted({index.slug for index in found if index.manifest["files"]})
+    models = sorted({index.slug for index in found if index.published})
     sites = indexed_sites(index for index in found if index.slug == name.subject and index.basis == name.basis)
     runs = holders(found, name)
     last = asked.index.units_at(name.site)
     st.session_state.update({"unit-model": name.subject, "unit-site": name.site, "unit-number": name.index, "unit-run": asked.index.run})
 
     def model_chosen() -> None:
-        index = next(index for index in found if index.slug == st.session_state["unit-model"] and index.manifest["files"])
+        index = next(index for index in found if index.slug == st.session_state["unit-model"] and index.published)
         state.write(run=None)
-        go(UnitName(index.slug, indexed_sites([index])[0], index.basis, 0))
+        go(UnitName(index.slug, index.published[0], index.basis, 0))
 
     def site_chosen() -> None:
         site: Site = st.session_state["unit-site"]
         width = int(asked.index.subject["widths"][site.kind])
-        if str(site) not in asked.index.manifest["files"]:
+        if site not in asked.index.published:
             state.write(run=None)
         go(UnitName(name.subject, site, name.basis, min(name.index, width - 1)))
 

@@ -91,7 +91,7 @@ WRONG = {
     "another/mlp.0/neurons/0": "“another” is not indexed",
     "tiny/mlp.99/neurons/5": "Layer 99 is out of range: the model's layers are 0 to 2.",
     "tiny/attn.0/neurons/5": "attn.0 of tiny is not indexed",
-    "tiny/mlp.0/neurons/16": "Unit 16 is out of range: mlp.0 of tiny has units 0 to 15.",
+    "tiny/mlp.0/neurons/16": "Unit 16 is out of range: mlp.0 has units 0 to 15.",
     "tiny/mlp.0/neurons/-1": "“-1” is not a unit's number",
     "tiny/mlp.0/neurons/abc": "“abc” is not a unit's number",
     "tiny/mlp.0/neurons/٣": "is not a unit's number",

@@ -83,7 +83,7 @@ def test_show_prints_one_json_document_with_what_the_store_reads(indexed: Worksp
     for shown, record in zip(found["records"], records, strict=True):
         assert (shown["band"], shown["rank"], shown["document"], shown["start"]) == (
             record.band,
-            record.rank,
+            record.place,
             record.document,
             record.start,
         )

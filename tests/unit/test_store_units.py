@@ -61,7 +61,7 @@ def test_every_record_has_the_activations_of_its_context(shared: Workspace, inde
     for band, records in view.bands.items():
         for place, record in enumerate(records):
             row = grid[record.context]
-            assert (record.band, record.rank, record.first) == (band, place, 1)
+            assert (record.band, record.place, record.first) == (band, place, 1)
             assert record.tokens.tolist() == words.contexts[record.context].tolist()
             assert len(record.activations) == len(record.tokens)
             truth = np.nan_to_num(row[: len(record.tokens)])
@@ -149,7 +149,7 @@ def test_a_unit_says_where_its_numbers_come_from(shared: Workspace) -> None:
         ("tiny/mlp.3/neurons/0", "Layer 3 is out of range: the model's layers are 0 to 2."),
         ("tiny/attn.1/neurons/0", "attn.1 of tiny is not indexed; indexed are mlp.0-2."),
         ("tiny/mlp.1/sae/0", "mlp.1 is not indexed in the basis “sae”: the index has neurons."),
-        ("tiny/mlp.1/neurons/16", "mlp.1 has units 0 to 15."),
+        ("tiny/mlp.1/neurons/16", "Unit 16 is out of range: mlp.1 has units 0 to 15."),
     ],
 )
 def test_a_wrong_name_says_what_there_is(shared: Workspace, name: str, sentence: str) -> None:
