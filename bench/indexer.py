@@ -27,7 +27,7 @@ from core.index.sketch import Sketch
 from core.subject.info import subject_folder
 from core.subject.load import load_subject
 from core.subject.tokenizer import SubjectTokenizer
-from core.units import parse_sites
+from core.units import Site, parse_sites
 from core.vocab import Vocab
 from core.workspace import Workspace
 
@@ -45,7 +45,7 @@ def measure(rounds: int, warm: int, dtype: str) -> dict[str, object]:
         sites = {site: subject.info.widths[site.kind] for site in parse_sites("mlp.all", subject.info.n_layers)}
         reader = ShareReader(Path(folder), subject, piece, vocab, sites, BLOCK)
 
-        def sketches() -> dict[object, Sketch]:
+        def sketches() -> dict[Site, Sketch]:
             return {site: Sketch(str(site), BASIS, width, reader.contexts) for site, width in sites.items()}
 
         full, ends = sketches(), sketches()

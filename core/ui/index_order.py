@@ -39,6 +39,8 @@ class IndexOrder:
     def checked(self, layers: int | None) -> "IndexOrder":
         """The same without stray spaces, if it can be asked for. layers: of the model, None when unknown. Raises AtlasError."""
         tidy = replace(self, **{name: value.strip() for name, value in vars(self).items() if isinstance(value, str)})
+        if tidy.model == "default":
+            tidy = replace(tidy, model=DEFAULT_MODEL)
         if not tidy.model or not tidy.model.isprintable() or len(tidy.model) > 1024:
             raise AtlasError("No model was named: choose one, or write a Hugging Face id such as EleutherAI/pythia-70m or a folder's path.")
         if not tidy.source:
