@@ -18,6 +18,17 @@ def machine() -> str:
     return f"{name}, {os.cpu_count()} cores{memory}, {platform.system()}, Python {platform.python_version()}"
 
 
+def load() -> dict[str, float]:
+    """How busy the machine is: processes that want a CPU (mean of the last minute), and the share of the last ten seconds in which at
+    least one of them had to wait for it. The second is left out where the system does not tell.
+    """
+    found = {"load_1_minute": round(os.getloadavg()[0], 2)} if hasattr(os, "getloadavg") else {}
+    for line in _lines("/proc/pressure/cpu"):
+        if line.startswith("some avg10="):
+            found["waiting_share"] = round(float(line.split()[1].removeprefix("avg10=")) / 100, 3)
+    return found
+
+
 def _lines(path: str) -> list[str]:
     try:
         return Path(path).read_text("utf8").splitlines()
