@@ -55,7 +55,7 @@ class Workspace:
 
     @property
     def scratch(self) -> Path:
-        """Locks, addresses of running processes and compiled kernels: safe to delete when nothing runs."""
+        """Locks, logs, addresses of running processes and notes: safe to delete when nothing runs."""
         return self.path / "scratch"
 
     @property

@@ -1,4 +1,4 @@
-"""Writes a complete subject, slice and index run of random activations, exactly by docs/architecture.md.
+"""Writes a complete subject, slice and index run of random activations, exactly by docs/formats.md.
 
 Statistics are computed the plain way from the activations, so tests can compare what the store gives back with the truth:
 `activations()` returns the very numbers that `write_synthetic_index()` summarised.

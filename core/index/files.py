@@ -16,9 +16,10 @@ import pyarrow.parquet as pq
 
 from core.errors import AtlasError
 from core.index import kernels
+from core.index.bands import BANDS, QUANTILES
 from core.index.bins import quantiles
 from core.index.derive import Derived
-from core.index.kernels import BANDS, LOWEST, OFFSETS, POSITIONS
+from core.index.kernels import LOWEST, OFFSETS, POSITIONS
 from core.index.sketch import Array, Contexts, Sketch
 
 UNITS_PER_GROUP = 32
@@ -26,7 +27,6 @@ UNITS_PER_GROUP = 32
 _UNITS_ROWS_PER_GROUP = 128
 _UNITS_PER_WRITE = 2048
 """Even with contexts of 4,096 tokens their activations stay below the 2 GiB that a binary column may hold at a time."""
-_BAND_QUANTILES = {"q0": (0.0, 0.5), "q1": (0.5, 0.9), "q2": (0.9, 0.99), "q3": (0.99, 0.999)}
 _GATE = {"q0": 0, "q1": 0, "q2": 1, "q3": 2}
 _NAMES = np.array([name for name, _ in BANDS])
 
@@ -161,7 +161,7 @@ def _records_table(sketch: Sketch, start: int, stop: int) -> Any:
 
 def _show_first(name: str, order: Array, counts: Array, sampled: Array, band: int) -> Array:
     """Put the records inside the band's quantiles first, in `order` and in place, and count them."""
-    low, high = _BAND_QUANTILES[name]
+    low, high = QUANTILES[name]
     size = BANDS[band][1]
     place = np.arange(size)[None, :]
     share = (place + 0.5) / np.maximum(sampled, 1)[:, None]

@@ -15,8 +15,8 @@ import core
 from core.corpus.build import build_slice
 from core.corpus.slice import Slice
 from core.errors import AtlasError
+from core.index.bands import BANDS
 from core.index.effects import remove_damaged_effects, write_effects
-from core.index.kernels import BANDS
 from core.index.parts import Part, divide, find_parts, newest_parts, remove_other_parts, write_part
 from core.index.reader import BASIS, ShareReader, contexts_of, deriver, token_totals
 from core.index.request import IndexRequest

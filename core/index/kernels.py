@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from core.index.bands import BANDS
 from core.index.bins import BIN_OF_PATTERN, SHIFT
 from core.index.exact import add_powers
 from core.index.jit import njit
@@ -22,8 +23,6 @@ RANK_MASK = np.int64(0xFFFFFFFF)
 STEPS = 32767
 """Steps of a stored activation between zero and its record's largest magnitude."""
 
-BANDS: tuple[tuple[str, int], ...] = (("top", 20), ("bottom", 20), ("q0", 8), ("q1", 8), ("q2", 8), ("q3", 8), ("random", 20))
-"""Name and size of each list of records, in storage order."""
 TOP, BOTTOM, Q0, Q1, Q2, Q3, RANDOM = range(7)
 OFFSETS = np.cumsum([0, *(size for _, size in BANDS)]).astype(np.int64)
 SLOTS = int(OFFSETS[-1])

@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from core.errors import AtlasError
 from core.index import exact, kernels
+from core.index.bands import BANDS
 from core.index.bins import BINS, ZERO_BIN
 from core.index.kernels import LOWEST, POSITIONS, SLOTS
 
@@ -41,7 +42,7 @@ class Contexts:
 
     def gates(self) -> Array:
         """Shares of hash space for the three quantile samples, from the number of contexts of the whole slice."""
-        size = kernels.BANDS[kernels.Q0][1]
+        size = BANDS[kernels.Q0][1]
         shares = [min(1.0, size * times / max(len(self), 1)) for times in _QUANTILE_GATES]
         return np.array([min(int(share * 2**64), 2**64 - 1) for share in shares], dtype=np.uint64)
 
@@ -71,7 +72,7 @@ class Sketch:
         self.places = np.zeros((units, SLOTS), np.int16)
         self.scales = np.zeros((units, SLOTS), np.float32)
         self.steps = np.zeros((units, SLOTS, contexts.length), np.int16)
-        self.thresholds = np.full((units, len(kernels.BANDS)), LOWEST, np.int64)
+        self.thresholds = np.full((units, len(BANDS)), LOWEST, np.int64)
         self.strong = Heap.empty(units)
         self.sample = Heap.empty(units)
         self.seeds = unit_seeds(site, basis, units)
@@ -132,7 +133,7 @@ class Sketch:
 
     def restore_thresholds(self) -> None:
         """Work out what newcomers have to beat, after the lists were filled from a file."""
-        for band in range(len(kernels.BANDS)):
+        for band in range(len(BANDS)):
             self.thresholds[:, band] = self.keys[:, kernels.OFFSETS[band] : kernels.OFFSETS[band + 1]].min(axis=1)
 
     def moments(self) -> dict[str, Array]:

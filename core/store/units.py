@@ -6,6 +6,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from core.index.bands import BANDS
+from core.index.bands import QUANTILES as BAND_QUANTILES
 from core.index.bins import EDGES
 from core.store.catalog import IndexInfo, find_unit, read_current
 from core.store.density import density
@@ -15,11 +17,8 @@ from core.units import UnitName
 from core.vocab import Vocab
 from core.workspace import Workspace
 
-BANDS = ("top", "bottom", "q0", "q1", "q2", "q3", "random")
 STATS = ("tokens", "nonzero", "mean", "variance", "skewness", "kurtosis", "min", "max")
 QUANTILES = ("p50", "p90", "p99", "p999")
-QUANTILE_BANDS = {"q0": (0.0, 0.5), "q1": (0.5, 0.9), "q2": (0.9, 0.99), "q3": (0.99, 0.999)}
-"""The quantiles of the records' maxima that each sampled band covers."""
 LEFT = 3
 """How many tokens before a position are given with it."""
 
@@ -181,7 +180,7 @@ def _bands(index: IndexInfo, name: UnitName, text: SliceText) -> dict[str, list[
     rows = read_unit(path, name.index, _RECORD_COLUMNS)
     if not rows:
         raise DamagedPart(path, f"unit {name.index} is not in it")
-    bands: dict[str, list[Record]] = {band: [] for band in BANDS}
+    bands: dict[str, list[Record]] = {band: [] for band, _ in BANDS}
     length, first = int(index.slice["length"]), int(index.slice["bos"])
     for row in rows:
         band, contexts = str(row["band"]), row["contexts"]
@@ -222,11 +221,11 @@ def band_quantiles(band: str, shown: int, sampled: int) -> list[float | None]:
     The i-th of `sampled` records from the top has the quantile 1 − (i + ½)/sampled, and those that a band shows follow each other from the
     first one inside it. The lowest band counts from the bottom: (i + ½)/sampled.
     """
-    if band not in QUANTILE_BANDS or not sampled:
+    if band not in BAND_QUANTILES or not sampled:
         return [None] * shown
     if band == "q0":
         return [(i + 0.5) / sampled for i in range(shown)]
-    high = QUANTILE_BANDS[band][1]
+    high = BAND_QUANTILES[band][1]
     start = next((i for i in range(sampled) if 1 - (i + 0.5) / sampled <= high), 0)
     return [1 - (i + 0.5) / sampled for i in range(start, start + shown)]
 

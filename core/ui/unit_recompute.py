@@ -11,13 +11,13 @@ from core.errors import AtlasError
 from core.runs.client import call
 from core.store.texts import load_vocab
 from core.store.units import Record, UnitView
-from core.ui.records import record_list, row_of
+from core.ui.records import SAMPLED, record_list, row_of
 from core.ui.setup import sentence
 from core.ui.tokens import Band, Heading, Row, View, digits, pack, token_view
 from core.ui.unit_tables import number, token_name
 from core.workspace import Workspace
 
-_SHOWN = {"top": "top", "bottom": "most negative", "q0": "0–50 %", "q1": "50–90 %", "q2": "90–99 %", "q3": "99–99.9 %", "random": "random"}
+_SHOWN = {"top": "top", "bottom": "most negative", **SAMPLED, "random": "random"}
 
 
 @dataclass(frozen=True)

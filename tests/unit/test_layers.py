@@ -19,7 +19,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "corpus": {"errors", "units", "workspace", "vocab"},
     "subject": {"errors", "units", "workspace", "vocab"},
     "index": {"errors", "units", "workspace", "vocab", "corpus", "subject", "runs.progress"},
-    "store": {"errors", "units", "workspace", "vocab", "index.bins", "subject.info"},
+    "store": {"errors", "units", "workspace", "vocab", "index.bands", "index.bins", "subject.info"},
     "runs": {"errors", "units", "workspace", "vocab"},
     "ui": {"errors", "units", "workspace", "vocab", "store", "runs", "corpus.spec", "subject.info", "index.bins"},
 }

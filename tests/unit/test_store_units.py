@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 
 from core.errors import AtlasError
+from core.index.bands import QUANTILES
 from core.index.bins import BINS, bin_of
 from core.store import units as store_units
 from core.store.catalog import damaged, find_index, indexes
 from core.store.density import ACTIVE_SHARE, density
-from core.store.units import QUANTILE_BANDS, load_unit
+from core.store.units import load_unit
 from core.units import Site, UnitName
 from core.workspace import Workspace, write_json
 from tests.synthetic import Recipe, activations, write_synthetic_index
@@ -91,8 +92,8 @@ def test_records_outside_a_quantile_band_are_not_shown(shared: Workspace) -> Non
     assert len(view.bands["q1"]) == 20
     for band, records in view.bands.items():
         for record in records:
-            if band in QUANTILE_BANDS:
-                low, high = QUANTILE_BANDS[band]
+            if band in QUANTILES:
+                low, high = QUANTILES[band]
                 assert record.quantile is not None
                 assert low <= record.quantile <= high
             else:
