@@ -1,6 +1,7 @@
 """Overview: what this workspace holds, the model by layer, and a few neurons worth a look."""
 
 import random
+from typing import NamedTuple
 
 import pandas as pd
 import streamlit as st
@@ -25,20 +26,28 @@ server = setup()
 st.title("Overview")
 
 
-@st.cache_data(max_entries=32, show_spinner=False)
-def kept_picks(path: str, drawn: tuple[str, float], seed: int) -> pd.DataFrame:
-    """Kept while the index does not change. path: of the workspace; drawn: the run and when it was written."""
-    return picks.worth_a_look(server.cache, drawn[0], seed, WORTH)
+class Drawn(NamedTuple):
+    """What kept results depend on: the workspace, the run, the generation that the cache holds, and when the run published last."""
+
+    workspace: str
+    run: str
+    generation: int
+    written: float
 
 
 @st.cache_data(max_entries=32, show_spinner=False)
-def kept_layers(path: str, drawn: tuple[str, float]) -> pd.DataFrame:
-    return queries.layers(server.cache, drawn[0])
+def kept_picks(drawn: Drawn, seed: int) -> pd.DataFrame:
+    """Kept while the index does not change."""
+    return picks.worth_a_look(server.cache, drawn.run, seed, WORTH)
 
 
-def drawn_from(index: IndexInfo) -> tuple[str, tuple[str, float]]:
-    """What kept results depend on: the workspace, the run and the generation that the cache holds."""
-    return str(server.workspace.path), (index.run, generations(server)[index.run][0] + index.written)
+@st.cache_data(max_entries=32, show_spinner=False)
+def kept_layers(drawn: Drawn) -> pd.DataFrame:
+    return queries.layers(server.cache, drawn.run)
+
+
+def drawn_from(index: IndexInfo) -> Drawn:
+    return Drawn(str(server.workspace.path), index.run, generations(server)[index.run][0], index.written)
 
 
 def holdings(index: IndexInfo) -> None:
@@ -59,12 +68,12 @@ def under_way(run: str, drawn: tuple[int, str]) -> None:
 
 def behind(run: str) -> bool:
     """Whether the run has published more than the cache has taken in."""
-    return any(each.run == run and (each.generation, each.state) != generations(server)[run] for each in ready(server))
+    return any(each.run == run and (each.generation, each.state) != generations(server).get(run) for each in ready(server))
 
 
 def worth_a_look(index: IndexInfo, seed: int) -> None:
     heading("Neurons worth a look", "chosen by statistics, spread over the layers")
-    frame = kept_picks(*drawn_from(index), seed)
+    frame = kept_picks(drawn_from(index), seed)
     if frame.empty:
         quiet("None stands out yet: more text is needed. Explore lists all units.", small=False)
         return
@@ -84,7 +93,7 @@ def by_layer(index: IndexInfo) -> None:
         st.segmented_control(
             "Site", kinds, key="overview_kind", required=True, on_change=lambda: state.write(kind=st.session_state["overview_kind"])
         )
-    spread = kept_layers(*drawn_from(index))
+    spread = kept_layers(drawn_from(index))
     dead = sum(int(row["dead"]) for row in measured(spread, kind, MEASURES[-1]))
     for measure in MEASURES:
         heading(f"{measure.title} by layer", measure.note)

@@ -118,13 +118,17 @@ class Cache:
         """
         with self._writing:
             fresh = self.workspace.scratch / f"cache-{time.time_ns()}.duckdb"
-            connection = duckdb.connect(str(fresh), config=_SETTINGS)
-            migrate(connection)
-            builder = Cache(self.workspace, connection, [])
             try:
-                sentences = builder._ingest(whole=True)
-            finally:
-                builder.close()
+                builder = Cache(self.workspace, duckdb.connect(str(fresh), config=_SETTINGS), [])
+                try:
+                    migrate(builder._connection)
+                    sentences = builder._ingest(whole=True)
+                finally:
+                    builder.close()
+            except duckdb.Error as error:
+                raise (
+                    _refusal(fresh, error) or AtlasError(f"The new cache could not be written ({_first_line(error)}): try again.")
+                ) from None
             self._exchange(fresh)
             self._failed.clear()
             return sentences
@@ -221,9 +225,13 @@ class Cache:
                     fresh.unlink(missing_ok=True)
                     raise AtlasError("The cache is in use by a query that does not end: try again in a minute.")
                 self._connection.close()
-                _wal(self.workspace.cache).unlink(missing_ok=True)  # whatever it held belongs to the old file
-                fresh.replace(self.workspace.cache)
-                self._connection = duckdb.connect(str(self.workspace.cache), config=_SETTINGS)
+                try:
+                    _wal(self.workspace.cache).unlink(missing_ok=True)  # whatever it held belongs to the old file
+                    fresh.replace(self.workspace.cache)
+                except OSError as error:
+                    raise explain_os_error(error, "exchanging the cache") from None
+                finally:
+                    self._connection = duckdb.connect(str(self.workspace.cache), config=_SETTINGS)
             finally:
                 self._exchanging = False
                 self._idle.notify_all()

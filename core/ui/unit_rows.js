@@ -43,7 +43,7 @@ export default function ({ data, parentElement, setTriggerValue }) {
     unit.append(link);
     const peak = make('td', 'peak');
     if (row.chip) {
-      const chip = make('span', 'chip' + (row.negative ? ' negative' : ''), row.chip);
+      const chip = make('span', 'chip', row.chip);
       chip.title = row.chip;
       peak.append(chip);
     }
@@ -55,7 +55,7 @@ export default function ({ data, parentElement, setTriggerValue }) {
     const text = make('td', 'text');
     const [before, mark, after] = row.snippet;
     text.append(before);
-    if (mark) text.append(make('mark', row.negative ? 'negative' : '', mark));
+    if (mark) text.append(make('mark', '', mark));
     text.append(after);
     if (row.reason) text.append(make('span', 'reason', row.reason));
     line.append(unit, peak, ...numbers, text);

@@ -36,7 +36,6 @@ class Row:
     snippet: tuple[str, str, str]
     cells: Sequence[str] = ()
     reason: str = ""
-    negative: bool = False
 
 
 @dataclass(frozen=True)
