@@ -3,6 +3,7 @@
 No Streamlit here. Nothing in this file may wait for a worker: pages are served while the first run goes on.
 """
 
+import atexit
 import contextlib
 import gc
 import importlib
@@ -110,6 +111,8 @@ def freeze_once() -> None:
     if _frozen.acquire(blocking=False):
         gc.collect()
         gc.freeze()
+        # What is frozen is not collected at the end either, and DuckDB reports each such object as a leak.
+        atexit.register(gc.unfreeze)
 
 
 def _import_what_pages_need() -> None:
