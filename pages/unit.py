@@ -9,8 +9,8 @@ from core.ui.index_choice import waiting
 from core.ui.records import records_view
 from core.ui.setup import refuse, sentence, setup
 from core.ui.tokens import View
-from core.ui.unit_address import Asked, WrongAddress, resolve, step
-from core.ui.unit_data import UnitData, prefetch, unit_data
+from core.ui.unit_address import Asked, WrongAddress, resolve
+from core.ui.unit_data import UnitData, unit_data
 from core.ui.unit_recompute import recompute
 from core.units import UnitName
 
@@ -83,4 +83,3 @@ except AtlasError as error:
 else:
     unit_steps.pickers(found, asked)
     show(asked, data)
-    prefetch(server.workspace, asked.index, [step(asked, 1), step(asked, -1)])
