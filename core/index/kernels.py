@@ -147,11 +147,22 @@ def pack(rows: Any, j: int, first: int, end: int, low: Any, high: Any, out: Any)
     return scale
 
 
+@njit(inline="always")
+def chance_of(again: Any) -> Any:
+    """A number in (0, 1) from a hash."""
+    return (np.float64(again >> np.uint64(11)) + 0.5) / 9007199254740992.0
+
+
 @njit()
 def lottery_key(again: Any, tokens: Any, rank: Any) -> Any:
     """The key of the weighted draw: log(u) / weight, u uniform in (0, 1) from a hash (Efraimidis and Spirakis 2006)."""
-    chance = (np.float64(again >> np.uint64(11)) + 0.5) / 9007199254740992.0
-    return make_key(float_order(np.float32(np.log(chance) / tokens)), rank)
+    return make_key(float_order(np.float32(np.log(chance_of(again)) / tokens)), rank)
+
+
+@njit(inline="always")
+def may_be_drawn(again: Any, tokens: Any, least: Any) -> Any:
+    """Whether the draw can beat `least`, without the logarithm: log(u) ≤ u − 1, with a margin for rounding to float32."""
+    return least == LOWEST or (chance_of(again) - 1.0) * 0.999999 >= np.float64(order_bits(least >> 32)) * tokens
 
 
 @njit(inline="always")
@@ -272,16 +283,22 @@ def read_block(
                                 unit, Q0, least, rows, j, first, end, low, high, documents, keys, values, places, scales, steps, thresholds
                             )
                 if key >= strong_keys[unit, 0]:
+                    floor = order_bits(strong_keys[unit, 0] >> 32)
                     for t in range(first, end):
+                        # Most tokens fall to this plain comparison; what passes is compared in full.
+                        if strong_keys[unit, 0] != LOWEST and rows[j, t] < floor:
+                            continue
                         peak = make_key(float_order(rows[j, t]), rank)
                         if worse(strong_keys[unit, 0], strong_places[unit, 0], peak, t):
                             push(strong_keys, strong_places, strong_values, unit, peak, t, rows[j, t])
                 # One position of a context; contexts are drawn with weight proportional to their tokens.
                 again = mix(hashed)
-                drawn = lottery_key(again, end - first, rank)
-                if drawn > sample_keys[unit, 0]:
-                    t = first + np.int64(again % np.uint64(end - first))
-                    push(sample_keys, sample_places, sample_values, unit, drawn, t, rows[j, t])
+                tokens = end - first
+                if may_be_drawn(again, tokens, sample_keys[unit, 0]):
+                    drawn = lottery_key(again, tokens, rank)
+                    if drawn > sample_keys[unit, 0]:
+                        t = first + np.int64(again % np.uint64(tokens))
+                        push(sample_keys, sample_places, sample_values, unit, drawn, t, rows[j, t])
     return broken
 
 
