@@ -1,6 +1,5 @@
 """What the benches are held to: where each figure stands in a bench's JSON, what it is called, and its limit."""
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -77,8 +76,7 @@ def _number(value: float) -> str:
     return f"{value:.3g}" if abs(value) < 100 else f"{value:.0f}"
 
 
-def _aligned(rows: Iterable[tuple[str, ...]]) -> str:
-    rows = list(rows)
+def _aligned(rows: list[tuple[str, ...]]) -> str:
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
     lines = [
         "  ".join(cell.rjust(width) if i in (2, 3) else cell.ljust(width) for i, (cell, width) in enumerate(zip(row, widths, strict=True)))
