@@ -77,7 +77,7 @@ def main() -> int:
         if bench in found and "before" in found[bench]:
             said = ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in found[bench]["before"].items())
             sys.stdout.write(f"before {bench}: {said}\n")
-    sys.stdout.write(f"\n{table(found, full=options.full)}\n{target}\n")
+    sys.stdout.write(f"\n{table(found, full=options.full, judge=not options.quick)}\n{target}\n")
     return int(failed)
 
 

@@ -56,14 +56,14 @@ FIGURES = (
 )
 
 
-def table(found: dict[str, Any], *, full: bool) -> str:
-    """The figures that were measured, one a line: bench, name, figure, target, whether it is met."""
+def table(found: dict[str, Any], *, full: bool, judge: bool = True) -> str:
+    """The figures that were measured, one a line: bench, name, figure, target, whether it is met (if `judge`)."""
     rows = [("BENCH", "FIGURE", "", "TARGET", "")]
     for figure in FIGURES:
         value = figure.value(found)
         if value is None:
             continue
-        limit = figure.limit if full or not figure.full else None
+        limit = figure.limit if judge and (full or not figure.full) else None
         target = "" if limit is None else f"≤ {_number(limit)} {figure.unit}".rstrip()
         verdict = "" if limit is None else "met" if value <= limit else "MISSED"
         rows.append((figure.bench, figure.name, f"{_number(value)} {figure.unit}".rstrip(), target, verdict))

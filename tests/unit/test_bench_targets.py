@@ -31,3 +31,7 @@ def test_a_single_error_misses_the_target() -> None:
     none, one = ({"pages": {"viewers_during_index": {"errors": count}}} for count in (0, 1))
     assert line(table(none, full=False), "errors").endswith("met")
     assert line(table(one, full=False), "errors").endswith("MISSED")
+
+
+def test_a_quick_run_is_not_judged() -> None:
+    assert "MISSED" not in table({"pages": {"view": {"cpu_ms": {"median": 600.0}}}}, full=False, judge=False)
