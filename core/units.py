@@ -104,7 +104,9 @@ def parse_sites(text: str, n_layers: int) -> list[Site]:
             first, last = int(span[1]), int(span[2] or span[1])
         else:
             raise AtlasError(f"“{shown(item)}” is not a choice of sites: write mlp.all, resid.0-5 or mlp.3,attn.3.")
-        if first > last or last >= n_layers:
+        if first > last:
+            raise AtlasError(f"“{shown(item)}” runs backwards: write the lower layer first, as in {kind}.{last}-{first}.")
+        if last >= n_layers:
             raise AtlasError(f"“{shown(item)}” is out of range: the model's layers are 0 to {n_layers - 1}.")
         sites.update(Site(kind, layer) for layer in range(first, last + 1))
     if not sites:

@@ -76,6 +76,8 @@ def run_index(workspace: Workspace, run_dir: Path, params: dict[str, Any], progr
     remove_damaged_effects(run_dir, _manifest(run_dir).get("effects", {}), progress.log)
     shares = divide(job.reader().blocks(), job.request.workers)
     publisher = _Publisher(job, progress)
+    begun = sum(part.next_block - shares[number].first for number, part in found.items() if number >= 0)
+    progress.update(publisher.contexts(begun), len(job.piece))
     progress.stage("reading the text")
     for share in shares:
         part = found.get(share.number)

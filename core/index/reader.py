@@ -12,6 +12,7 @@ from core.corpus.slice import Slice
 from core.index.derive import Derived, derive
 from core.index.parts import Part, Share, remove_other_parts, write_part
 from core.index.sketch import Contexts, Sketch
+from core.runs.progress import Cancelled
 from core.subject.subject import Subject
 from core.units import Site
 from core.vocab import Vocab
@@ -59,7 +60,12 @@ class ShareReader:
             while at < share.end:
                 self.add_block(sketches, at, pool)
                 at += 1
-                on_block(at)
+                try:
+                    on_block(at)
+                except Cancelled:
+                    # Somebody stops the run, who may go on with it later: what was read is kept.
+                    self._publish(share, at, sketches, on_part)
+                    raise
                 if at < share.end and time.monotonic() - since >= patience:
                     started = time.monotonic()
                     part = self._publish(share, at, sketches, on_part)

@@ -61,7 +61,6 @@ class RunProgress:
     def stage(self, name: str) -> None:
         if name != self._stage:
             self._stage, self._message = name, ""
-            self._done = self._total = 0
             self._seen.clear()
             self.log(name)
             self._write(time.monotonic())

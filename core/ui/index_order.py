@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from core.corpus.spec import EMBEDDED, CorpusSpec
@@ -48,6 +49,9 @@ class IndexOrder:
         if tidy.dtype not in DTYPES:
             raise AtlasError(f"“{tidy.dtype[:40]}” is not a number format: choose {' or '.join(DTYPES)}.")
         parse_sites(tidy.sites, layers or MANY_LAYERS)
+        for what, name in (("model", tidy.model), ("text", tidy.source)):
+            if looks_like_path(name) and not Path(name).expanduser().exists():
+                raise AtlasError(f"There is nothing at {name[:200]}: check the path of the {what}.")
         tidy.corpus()
         return tidy
 
@@ -84,6 +88,11 @@ class Estimate:
     disk: int | None
     seconds: float | None
     measured_on: str = ""
+
+
+def looks_like_path(name: str) -> bool:
+    """Whether a person means a place on this machine: hub ids and dataset names do not begin so."""
+    return name.startswith(("/", "./", "../", "~", "\\"))
 
 
 def units_of(sites: str, info: SubjectInfo | None, model: str) -> int | None:

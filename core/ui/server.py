@@ -8,6 +8,7 @@ import contextlib
 import gc
 import importlib
 import os
+import sys
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -59,12 +60,25 @@ class Server:
         _import_what_pages_need()
         server._taken_in.wait(PATIENCE_SECONDS)
         freeze_once()
+        atexit.register(server.leave)
         return server
 
     def close(self) -> None:
         """Stop the thread and let go of the cache."""
         self._stop.set()
         self.cache.close()
+
+    def leave(self) -> None:
+        """End with the dashboard's process: the warm model process goes too, a run under way goes on and is named."""
+        if self.background:
+            with contextlib.suppress(AtlasError):
+                client.stop(self.workspace)
+                for run in self.registry.list(active=True):
+                    sys.stderr.write(f"{run.id} goes on by itself; python -m core cancel {run.id} stops it.\n")
+        self.close()
+        # What is frozen is not collected while Python ends, and DuckDB would report each such object as a leak, in forty lines.
+        gc.unfreeze()
+        gc.collect()
 
     def ingest(self) -> None:
         """Take in what runs have published since. What is wrong with one run becomes a notice, not an exception."""
@@ -111,8 +125,6 @@ def freeze_once() -> None:
     if _frozen.acquire(blocking=False):
         gc.collect()
         gc.freeze()
-        # What is frozen is not collected at the end either, and DuckDB reports each such object as a leak.
-        atexit.register(gc.unfreeze)
 
 
 def _import_what_pages_need() -> None:

@@ -21,6 +21,7 @@ from core.errors import AtlasError
 from core.index.effects import largest
 from core.index.indexer import run_index
 from core.index.reader import contexts_of
+from core.runs.progress import Cancelled
 from core.runs.registry import Registry
 from core.subject.load import load_subject
 from core.units import Site
@@ -186,6 +187,24 @@ def test_killed_runs_resume_to_the_tables_of_an_uncut_one(place: Place, uncut: d
     assert kills >= 5
     assert reached
     assert_same(tables(workspace, run.id), uncut)
+
+
+def test_a_cancelled_run_keeps_all_that_it_has_read(place: Place, uncut: dict[str, pa.Table]) -> None:
+    class Impatient(Quiet):
+        def update(self, done: int, total: int, message: str = "", unit: str = "contexts") -> None:
+            if self.lines and self.lines[-1].startswith("share 0") and done >= 50:
+                raise Cancelled
+
+    workspace, params = place
+    folder = workspace.runs / "cancelled"
+    folder.mkdir()
+    with pytest.raises(Cancelled):
+        run_index(workspace, folder, {**params, "publish_seconds": 1000}, Impatient())
+    manifest = json.loads((folder / "manifest.json").read_text("utf8"))
+    assert (manifest["state"], manifest["contexts_done"]) == ("partial", 52)
+    progress = do_run(workspace, "cancelled", params)
+    assert any(line.endswith("starting at 13") for line in progress.lines)
+    assert_same(tables(workspace, "cancelled"), uncut)
 
 
 def test_a_damaged_part_is_read_again(place: Place, uncut: dict[str, pa.Table]) -> None:
