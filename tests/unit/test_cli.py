@@ -194,6 +194,7 @@ def test_a_detached_index_is_queued_once_with_paths_from_where_it_was_typed(
     workspace: Workspace, capsys: Capture, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "text.txt").write_text("hello", "utf8")
+    (tmp_path / "m").mkdir()
     monkeypatch.chdir(tmp_path)
     with FileLock(workspace.scratch / "batch.lock") as lock:  # the lane is busy: nothing starts
         assert lock.acquire()
@@ -205,6 +206,14 @@ def test_a_detached_index_is_queued_once_with_paths_from_where_it_was_typed(
     assert run["params"]["corpus"]["bos"] is False
     assert _strict(again[1])["id"] == run["id"]
     assert "already does this work" in again[2]
+
+
+def test_a_missing_path_is_said_before_anything_is_queued(workspace: Workspace, capsys: Capture) -> None:
+    for choice in (("--corpus", "/no/such/text"), ("--model", "/no/such/model")):
+        status, out, error = _call(workspace, capsys, "index", *choice, "--detach", "--json")
+        assert (status, out) == (2, "")
+        assert error.startswith("error: There is nothing at /no/such")
+    assert Registry(workspace).list() == []
 
 
 def test_an_index_fails_with_the_run_s_sentence(workspace: Workspace) -> None:
