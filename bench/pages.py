@@ -13,6 +13,7 @@ import asyncio
 import json
 import os
 import random
+import signal
 import sys
 import tempfile
 import time
@@ -289,6 +290,7 @@ def main() -> int:
     parser.add_argument("--quick", action="store_true", help="fewer repetitions and a small index")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("ended from outside"))  # the dashboard and its workers must not stay behind
     found = measure(options.workspace, QUICK if options.quick else Size())
     sys.stdout.write(json.dumps(found, indent=1) + "\n" if options.json else table(found))
     return 0
