@@ -48,13 +48,15 @@ def arrived(page: Page) -> None:
     """Called by app.py on every run. Skips an entry of the browser's history that is none of ours.
 
     A change of page with a query makes Streamlit push two entries: this page with the other's query, then the other page. Somebody going
-    back would land on the first, which never existed; one step further back is where they came from.
+    back would land on the first, which never existed; one step further back is where they came from, and one further on where they were.
     """
     here = next((name for pages in PAGES.values() for name, title in pages if title == page.title), "")
-    st.session_state[_HERE] = here
     if (here, frozenset(st.query_params.to_dict().items())) in st.session_state.get(_ECHOES, ()):
-        st.html("<script>history.back()</script>", unsafe_allow_javascript=True)
+        # Somebody who was on this very page is on the way forward again.
+        way = "forward" if st.session_state.get(_HERE) == here else "back"
+        st.html(f"<script>history.{way}()</script>", unsafe_allow_javascript=True)
         st.stop()
+    st.session_state[_HERE] = here
 
 
 def unit_address(unit: UnitName | str, run: str = "") -> str:

@@ -37,6 +37,25 @@ def test_a_text_search_narrows_the_list_and_a_row_opens_the_unit(browser: Browse
         view.check()
 
 
+def test_back_and_forward_lead_to_the_list_and_to_the_unit(browser: Browser, real: Server) -> None:
+    with viewing(browser, real) as view:
+        view.open("explore")
+        everything = total(view)
+        view.page.locator("tr.row").nth(1).locator("td.text").click()
+        title = view.page.get_by_role("heading", level=1)
+        expect(title).to_contain_text("/ neurons /", timeout=PATIENCE)
+        name = title.inner_text()
+        for _ in range(2):
+            view.page.go_back()
+            expect(title).to_have_text("Explore", timeout=PATIENCE)
+            view.settled()
+            assert total(view) == everything
+            view.page.go_forward()
+            expect(title).to_have_text(name, timeout=PATIENCE)
+            view.settled()
+        view.check()
+
+
 def test_a_heading_sorts_and_the_address_keeps_it(browser: Browser, real: Server) -> None:
     with viewing(browser, real) as view:
         view.open("explore")
