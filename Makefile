@@ -42,7 +42,7 @@ format: $(DEV_STAMP)
 	$(PY) -m ruff check --fix .
 	$(PY) -m ruff format .
 
-bench: $(RUN_STAMP)
+bench: $(DEV_STAMP)
 	$(PY) -m bench $(ARGS)
 
 clean:

@@ -20,8 +20,8 @@ RunFunction = Callable[[Workspace, Path, dict[str, Any], Progress], None]
 KINDS: Mapping[str, str] = {"index": "core.index.indexer:run_index"}
 """Kind of run -> `module:function`, imported when the first run of the kind comes."""
 
-NICENESS = 19
-"""The lowest priority: pages stay quick while a run goes on, and on an idle machine it costs the run nothing."""
+NICENESS = 10
+"""Lower priority than the dashboard, so that pages stay quick; not the lowest, so that a run beside other work still goes on."""
 
 
 def work(workspace: Workspace, kinds: Mapping[str, str]) -> None:

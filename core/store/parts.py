@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 Key = TypeVar("Key", bound=Hashable)
 Value = TypeVar("Value")
 
-_OPEN_PARTS = 48
+_OPEN_PARTS = 96
 """Footers kept in memory. One of a 6,400-unit records file takes about a megabyte and 2 ms to parse."""
 
 _OPEN_GROUPS = 24
