@@ -1,7 +1,10 @@
 """Watching a run from the command line until it ends, and cancelling it with Ctrl-C."""
 
+import signal
 import sys
 import time
+from collections.abc import Generator
+from contextlib import contextmanager
 from typing import Any
 
 from core.commands.output import duration, note
@@ -30,8 +33,16 @@ def follow(workspace: Workspace, run: str) -> Run:
     line = _Line()
     asked = False
     starts = 0
-    while True:
-        try:
+    with _interrupts() as interrupts:
+        while True:
+            if interrupts:
+                interrupts.clear()
+                line.end()
+                if asked:
+                    raise Interrupted
+                asked = True
+                note(f"cancelling {run} (Ctrl-C again leaves without waiting)")
+                _cancel(registry, run)
             found = registry.get(run)
             if not found.active:
                 break
@@ -43,14 +54,6 @@ def follow(workspace: Workspace, run: str) -> Run:
                 time.sleep(1.0 if starts > 1 else 0)
             line.show(_waiting(registry, found) if found.state == "queued" else describe(found))
             time.sleep(POLL_SECONDS)
-        except KeyboardInterrupt:
-            if asked:
-                line.end()
-                raise Interrupted from None
-            asked = True
-            line.end()
-            note(f"cancelling {run} (Ctrl-C again leaves without waiting)")
-            _cancel(registry, run)
     line.end()
     if found.state == "failed":
         raise AtlasError(found.error or f"{run} failed.")
@@ -59,6 +62,17 @@ def follow(workspace: Workspace, run: str) -> Run:
             raise Interrupted
         raise AtlasError(f"{run} was cancelled: `python -m core resume {run}` goes on from the last finished part.")
     return found
+
+
+@contextmanager
+def _interrupts() -> Generator[list[int]]:
+    """Collects Ctrl-C instead of raising it: an exception could come up anywhere, and be lost in a library's clean-up."""
+    seen: list[int] = []
+    before = signal.signal(signal.SIGINT, lambda number, _: seen.append(number))
+    try:
+        yield seen
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def describe(run: Run) -> str:
