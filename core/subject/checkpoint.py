@@ -138,17 +138,23 @@ def weight_files(name: str, revision: str | None) -> list[Path]:
     return [path for path in files.values() if path is not None]
 
 
+def _remembered(memory: Path) -> str | None:
+    """The hash in a note of an earlier look; None when there is none, or when the note is damaged."""
+    try:
+        known = json.loads(memory.read_text("utf8"))["sha256"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return known if isinstance(known, str) else None
+
+
 def hash_weights(workspace: Workspace, files: list[Path]) -> str:
     """SHA-256 over the files' contents in the order of their names, remembered by path, size and time of change."""
     stats = [(str(path.resolve()), path.stat().st_size, path.stat().st_mtime_ns) for path in files]
     key = hashlib.sha256(json.dumps(stats).encode()).hexdigest()
     memory = workspace.scratch / "weights" / f"{key}.json"
-    try:
-        known = json.loads(memory.read_text("utf8"))["sha256"]
-        if isinstance(known, str):
-            return known
-    except (OSError, ValueError, KeyError, TypeError):
-        pass  # not hashed before, or the note is damaged: hash again
+    known = _remembered(memory)
+    if known is not None:
+        return known
     digest = hashlib.sha256()
     try:
         for path in files:
