@@ -1,10 +1,11 @@
 """The one folder on disk where everything of a user lives."""
 
+import hashlib
 import json
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 from core.errors import AtlasError, explain_os_error
 
@@ -83,3 +84,24 @@ def write_atomic(path: Path, content: bytes) -> None:
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+class FileNote(TypedDict):
+    """How a manifest names a file."""
+
+    path: str
+    bytes: int
+    sha256: str
+
+
+def note_file(path: Path, relative_to: Path) -> FileNote:
+    """Size and hash of a file that was just written."""
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    return {"path": path.relative_to(relative_to).as_posix(), "bytes": path.stat().st_size, "sha256": digest}
+
+
+def is_intact(root: Path, note: FileNote) -> bool:
+    """Whether the file is still what was noted."""
+    path = root / note["path"]
+    return path.is_file() and path.stat().st_size == note["bytes"] and note_file(path, root)["sha256"] == note["sha256"]

@@ -9,12 +9,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 
-from core.index.files import UNITS_PER_GROUP, FileNote, is_intact, note_file
+from core.index.files import UNITS_PER_GROUP
 from core.index.jit import njit
 from core.index.sketch import Array
 from core.subject.subject import Subject
 from core.units import Site
-from core.workspace import write_atomic
+from core.workspace import FileNote, is_intact, note_file, write_atomic
 
 TOKENS = 15
 SIMILAR = 12

@@ -4,11 +4,10 @@ The schemas are in docs/formats.md. Lists are written in the order of their keys
 ranks and hashes when a file is read back.
 """
 
-import hashlib
 from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -21,6 +20,7 @@ from core.index.bins import quantiles
 from core.index.derive import Derived
 from core.index.kernels import LOWEST, OFFSETS, POSITIONS
 from core.index.sketch import Array, Contexts, Sketch
+from core.workspace import FileNote, note_file
 
 UNITS_PER_GROUP = 32
 """A reader of one unit fetches one row group: 32 units."""
@@ -30,14 +30,6 @@ _UNITS_PER_WRITE = 2048
 """Even with contexts of 4,096 tokens their activations stay below the 2 GiB that a binary column may hold at a time."""
 _GATE = {"q0": 0, "q1": 0, "q2": 1, "q3": 2}
 _NAMES = np.array([name for name, _ in BANDS])
-
-
-class FileNote(TypedDict):
-    """How a manifest names a file."""
-
-    path: str
-    bytes: int
-    sha256: str
 
 
 def write_sketch(folder: Path, sketch: Sketch, derive: Callable[[Sketch], Derived]) -> dict[str, FileNote]:
@@ -50,19 +42,6 @@ def write_sketch(folder: Path, sketch: Sketch, derive: Callable[[Sketch], Derive
     _write_chunks(folder / "records.parquet", sketch, _records_table, len(BANDS))
     _write_chunks(folder / "positions.parquet", sketch, _positions_table, 2)
     return {name: note_file(folder / f"{name}.parquet", folder.parent) for name in ("units", "records", "positions")}
-
-
-def note_file(path: Path, relative_to: Path) -> FileNote:
-    """Size and hash of a file that was just written."""
-    with path.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-    return {"path": path.relative_to(relative_to).as_posix(), "bytes": path.stat().st_size, "sha256": digest}
-
-
-def is_intact(root: Path, note: FileNote) -> bool:
-    """Whether the file is still what was noted."""
-    path = root / note["path"]
-    return path.is_file() and path.stat().st_size == note["bytes"] and note_file(path, root)["sha256"] == note["sha256"]
 
 
 def read_sketch(folder: Path, site: str, basis: str, contexts: Contexts) -> Sketch:

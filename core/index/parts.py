@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from core.index.derive import Derived
-from core.index.files import FileNote, is_intact, read_sketch, write_sketch
+from core.index.files import read_sketch, write_sketch
 from core.index.sketch import Contexts, Sketch
 from core.units import Site
-from core.workspace import write_json
+from core.workspace import FileNote, is_intact, write_json
 
 Files = dict[str, dict[str, FileNote]]
 

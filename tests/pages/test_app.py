@@ -75,13 +75,17 @@ def test_a_damaged_run_is_named_and_the_others_are_shown(workspace: Workspace, o
     assert "16 units of tiny" in shown(tested)
 
 
-def test_going_back_skips_the_entry_that_a_change_of_page_leaves_in_the_history(indexed: Workspace, open_page: OpenPage) -> None:
+@pytest.mark.parametrize(("came_from", "way"), [("unit", "back"), ("overview", "forward")])
+def test_the_entry_that_a_change_of_page_leaves_in_the_history_is_skipped(
+    indexed: Workspace, open_page: OpenPage, came_from: str, way: str
+) -> None:
     tested = open_page(indexed, "app", layer="1")
     assert [element.value for element in tested.title] == ["Overview"]
     tested.session_state["_neuron_atlas_echoes"] = {("overview", frozenset({("layer", "1")}))}
+    tested.session_state["_neuron_atlas_page"] = came_from
     tested.run()
     assert [element.value for element in tested.title] == []
-    assert "<script>history.back()</script>" in bodies(tested)
+    assert f"<script>history.{way}()</script>" in bodies(tested)
 
 
 def test_what_goes_wrong_behind_the_pages_is_said_on_them(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:

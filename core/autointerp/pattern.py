@@ -1,0 +1,59 @@
+"""Patterns: tokens and their left contexts with the mean activation there. The explanation that needs no language model.
+
+A pattern predicts an activation from the longest left context it knows, backing off to shorter ones (Katz 1987), to the same word in other
+spellings, and to the unit's level elsewhere.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+Floats = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Pattern:
+    """rules: the ids of a token, after at most two left neighbours, in reading order -> the mean activation expected on its last token.
+
+    words: the same for a token's `fold`, for tokens that were never seen themselves. level: what is expected anywhere else.
+    """
+
+    rules: Mapping[tuple[int, ...], float]
+    words: Mapping[str, float]
+    level: float
+
+    @cached_property
+    def longest(self) -> int:
+        return max(map(len, self.rules), default=0)
+
+    def predict(self, ids: Sequence[int], pieces: Sequence[str]) -> Floats:
+        """The expected activation on each token, [tokens]."""
+        found = np.full(len(ids), self.level)
+        for at in range(len(ids)):
+            for length in range(min(self.longest, at + 1), 0, -1):
+                value = self.rules.get(tuple(ids[at + 1 - length : at + 1]))
+                if value is not None:
+                    found[at] = value
+                    break
+            else:
+                found[at] = self.words.get(fold(pieces[at]), self.level)
+        return found
+
+    def to_json(self) -> dict[str, Any]:
+        rules = [[*key, value] for key, value in self.rules.items()]
+        return {"level": self.level, "rules": rules, "words": dict(self.words)}
+
+    @classmethod
+    def from_json(cls, document: Mapping[str, Any]) -> "Pattern":
+        """Raises ValueError, KeyError or TypeError for what `to_json` did not write."""
+        rules = {tuple(int(token) for token in rule[:-1]): float(rule[-1]) for rule in document["rules"]}
+        return cls(rules, {str(word): float(value) for word, value in document["words"].items()}, float(document["level"]))
+
+
+def fold(piece: str) -> str:
+    """A token's word: without the spaces around it and without capitals."""
+    return piece.strip().casefold()
