@@ -3,6 +3,9 @@
 import hashlib
 import json
 import os
+import shutil
+from collections.abc import Generator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypedDict
@@ -82,8 +85,52 @@ def write_atomic(path: Path, content: bytes) -> None:
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
+        _flush_names(path.parent)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def whole_folder(target: Path) -> Generator[Path]:
+    """Make the folder `target`, whole or not at all, whatever happens meanwhile: a failure, a kill, a full disk, a power cut.
+
+    The block fills the folder it is given, which lies beside `target` under a name that begins with a dot. When it ends, everything in it
+    is flushed to disk, a `target` of before is removed and the folder takes its name. When it raises, nothing is left of it, and a
+    `target` of before is as it was. (A process that is killed leaves the folder with the dot behind.)
+    """
+    temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
+    shutil.rmtree(temporary, ignore_errors=True)
+    temporary.mkdir(parents=True)
+    try:
+        yield temporary
+        flush_folder(temporary)
+        shutil.rmtree(target, ignore_errors=True)
+        temporary.replace(target)
+        _flush_names(target.parent)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def flush_folder(folder: Path) -> None:
+    """Wait until everything in a folder is on disk: a rename that follows then never names files whose content a power cut took."""
+    for path in sorted(folder.rglob("*")):
+        if path.is_file():
+            with path.open("rb+") as file:  # Windows flushes only what may be written
+                os.fsync(file.fileno())
+        else:
+            _flush_names(path)
+    _flush_names(folder)
+
+
+def _flush_names(folder: Path) -> None:
+    """Wait until the names in a folder are on disk. Windows has no such call: its file system logs names by itself."""
+    if os.name == "nt":
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 class FileNote(TypedDict):

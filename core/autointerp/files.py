@@ -5,7 +5,6 @@ temporary name and renamed, so that a piece of work is on disk whole or not at a
 """
 
 import json
-import os
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -20,7 +19,7 @@ from core.autointerp.calibration import Calibration
 from core.autointerp.explanation import Example, Explanation, Simulation
 from core.autointerp.scoring import Score
 from core.autointerp.splits import Split
-from core.workspace import FileNote, is_intact, note_file, write_json
+from core.workspace import FileNote, is_intact, note_file, whole_folder, write_json
 
 Role = Literal["simulated", "lookup", "shuffled", "paraphrase"]
 """The score itself, and the controls beside it."""
@@ -127,22 +126,15 @@ class Outcome:
 
 def write_outcomes(run_dir: Path, number: int, outcomes: Sequence[Outcome], work: Sequence[str]) -> dict[str, Any]:
     """Write part `number`, whole or not at all. work: the pieces of work it finishes. Returns its entry for the manifest."""
-    target, temporary = run_dir / "parts" / f"{number:06d}", run_dir / "parts" / f".{number:06d}.{os.getpid()}.tmp"
-    shutil.rmtree(temporary, ignore_errors=True)
-    temporary.mkdir(parents=True)
-    try:
-        notes: dict[str, FileNote] = {}
+    notes: dict[str, FileNote] = {}
+    entry: dict[str, Any] = {"number": number, "work": list(work), "files": notes}
+    with whole_folder(run_dir / "parts" / f"{number:06d}") as folder:
         for name, rows in _rows(outcomes).items():
-            path = temporary / f"{name}.parquet"
+            path = folder / f"{name}.parquet"
             pq.write_table(pa.Table.from_pylist(rows, schema=SCHEMAS[name]), path, compression="zstd")
-            note = note_file(path, temporary)
-            notes[name] = {**note, "path": f"parts/{target.name}/{note['path']}"}
-        entry: dict[str, Any] = {"number": number, "work": list(work), "files": notes}
-        write_json(temporary / "part.json", entry)
-        shutil.rmtree(target, ignore_errors=True)
-        temporary.replace(target)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+            note = note_file(path, folder)
+            notes[name] = {**note, "path": f"parts/{number:06d}/{note['path']}"}
+        write_json(folder / "part.json", entry)
     return entry
 
 

@@ -21,7 +21,7 @@ from core.corpus.sources import documents, fingerprint
 from core.corpus.spec import CorpusSpec
 from core.corpus.windows import context_key, quota, taken, windows
 from core.errors import AtlasError, explain_os_error
-from core.workspace import Workspace, write_json
+from core.workspace import Workspace, flush_folder, write_json
 
 Progress = Callable[[int, int, str], None]
 """Called with contexts made, contexts wanted, and what is being done."""
@@ -242,6 +242,7 @@ def _settle(workspace: Workspace, folder: Path, info: dict[str, Any]) -> Slice:
             return Slice.load(workspace, info["id"])
         except AtlasError:
             shutil.rmtree(target)
+    flush_folder(folder)
     try:
         folder.rename(target)
     except OSError:

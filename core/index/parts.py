@@ -1,11 +1,10 @@
 """The parts of an index run: each holds everything read so far from one share of the slice, and replaces the one before it.
 
-A part is a folder `parts/<share>-<next block>/` with the sketches of all sites and a `part.json`. It is written under a temporary name and
-renamed, so that a part either exists whole or not at all; resuming takes the newest intact one of each share.
+A part is a folder `parts/<share>-<next block>/` with the sketches of all sites and a `part.json`. It is written whole or
+not at all, and on disk before the one it replaces is removed; resuming takes the newest intact one of each share.
 """
 
 import json
-import os
 import shutil
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -15,7 +14,7 @@ from core.index.derive import Derived
 from core.index.files import read_sketch, write_sketch
 from core.index.sketch import Contexts, Sketch
 from core.units import Site
-from core.workspace import FileNote, is_intact, write_json
+from core.workspace import FileNote, is_intact, whole_folder, write_json
 
 Files = dict[str, dict[str, FileNote]]
 
@@ -58,21 +57,14 @@ def write_part(
 ) -> Part:
     """Write sketches to `parts/<name>/`, whole or not at all."""
     target = run_dir / "parts" / name
-    temporary = run_dir / "parts" / f".{name}.{os.getpid()}.tmp"
-    shutil.rmtree(temporary, ignore_errors=True)
-    temporary.mkdir(parents=True)
-    try:
-        files: Files = {}
+    files: Files = {}
+    signed = {str(site): bool(sketch.lows.min(initial=0) < 0) for site, sketch in sketches.items()}
+    tokens = next(iter(sketches.values())).tokens
+    with whole_folder(target) as folder:
         for site, sketch in sketches.items():
-            notes = write_sketch(temporary / str(site), sketch, derive)
+            notes = write_sketch(folder / str(site), sketch, derive)
             files[str(site)] = {kind: {**note, "path": f"parts/{name}/{note['path']}"} for kind, note in notes.items()}
-        signed = {str(site): bool(sketch.lows.min(initial=0) < 0) for site, sketch in sketches.items()}
-        tokens = next(iter(sketches.values())).tokens
-        write_json(temporary / "part.json", {"share": share, "next_block": next_block, "tokens": tokens, "signed": signed, "files": files})
-        shutil.rmtree(target, ignore_errors=True)
-        temporary.replace(target)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+        write_json(folder / "part.json", {"share": share, "next_block": next_block, "tokens": tokens, "signed": signed, "files": files})
     return Part(target, share, next_block, tokens, signed, files)
 
 

@@ -23,7 +23,7 @@ from transformers import LlamaConfig, PreTrainedTokenizerFast
 
 from core.errors import AtlasError, explain_os_error
 from core.subject.gguf import GGUF, Floats
-from core.workspace import Workspace
+from core.workspace import Workspace, flush_folder
 
 SLUG = "smollm2-135m-instruct"
 VERSION = "0.1.2"
@@ -60,6 +60,7 @@ def prepare(workspace: Workspace) -> Path:
         temporary = workspace.subjects / f".{SLUG}.{os.getpid()}.tmp"
         try:
             convert(path, temporary)
+            flush_folder(temporary)
             folder.mkdir(exist_ok=True)
             # The weights go last: a folder that has them is complete, whenever the work was cut off.
             for file in sorted(temporary.iterdir(), key=lambda file: file.name == _WEIGHTS):
