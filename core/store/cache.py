@@ -30,6 +30,7 @@ _SETTINGS: dict[str, Any] = {
     "autoinstall_known_extensions": False,
     "autoload_known_extensions": False,
     "memory_limit": "2GB",
+    "perfect_ht_threshold": 20,  # Groups by `ordinal` are counted in an array, up to a million units, instead of hashed.
     "preserve_insertion_order": True,
 }
 
