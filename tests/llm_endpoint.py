@@ -159,7 +159,8 @@ class LlmEndpoint:
 
     key: when given, other keys get a 401. latency: seconds that each answer takes. rate: requests a second that are let through; what
     is over the rate is refused with 429 and Retry-After, or, with over="wait", waits its turn. retry_after: seconds that "429-after"
-    and "429-date" name. stall: seconds that "stall" lasts.
+    and "429-date" name. stall: seconds that "stall" lasts. rejects: names of parameters, each with the message of the HTTP 400 that a
+    request with it gets.
     """
 
     answer: Answer = default_answer
@@ -171,6 +172,7 @@ class LlmEndpoint:
     over: Literal["refuse", "wait"] = "refuse"
     retry_after: float = 1.0
     stall: float = 30.0
+    rejects: dict[str, str] = field(default_factory=dict[str, str])
     bodies: list[Body] = field(default_factory=list[Body])
     authorizations: list[str] = field(default_factory=list[str])
     answered: int = 0
@@ -282,6 +284,8 @@ class _Handler(BaseHTTPRequestHandler):
         elif fault in _REJECTED and _REJECTED[fault][0] in body:
             name, message = _REJECTED[fault]
             self._send(400, {"error": {"message": message, "param": name, "code": "unsupported_parameter"}})
+        elif any(body.get(name) for name in endpoint.rejects):
+            self._send(400, {"error": {"message": next(words for name, words in endpoint.rejects.items() if body.get(name))}})
         elif fault == "leak":
             self._send(401, {"error": {"message": f"Bad key: {self.headers.get('Authorization')} " * 8}})
         elif fault in _STATUS:

@@ -35,7 +35,8 @@ class Estimate:
 
     def __str__(self) -> str:
         """One line, as pages and commands show it before a run."""
-        words = f"{self.calls:,} calls, about {_round(self.tokens_in)} tokens read and {_round(self.tokens_out)} written"
+        calls = "1 call" if self.calls == 1 else f"{self.calls:,} calls"
+        words = f"{calls}, about {_round(self.tokens_in)} tokens read and {_round(self.tokens_out)} written"
         return words if self.money is None else f"{words}, price about {self.money:,.2f}"
 
 
