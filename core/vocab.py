@@ -107,12 +107,12 @@ class Vocab:
         parts = _NOT_TEXT.split(raw.decode("utf8", "surrogateescape"))  # a byte that is not text: one of U+DC80 to U+DCFF
         for place, part in enumerate(parts):
             broken = place % 2 == 1
-            parts[place] = f"⟨{part.encode('utf8', 'surrogateescape').hex(' ')}⟩" if broken else "".join(map(_visible, part))
+            parts[place] = f"⟨{part.encode('utf8', 'surrogateescape').hex(' ')}⟩" if broken else "".join(map(visible, part))
         shown = "".join(parts)
         return f"◌{shown}" if unicodedata.combining(shown[0]) else shown
 
 
-def _visible(character: str) -> str:
+def visible(character: str) -> str:
     if character in _VISIBLE:
         return _VISIBLE[character]
     return character if character.isprintable() else f"⟨U+{ord(character):04X}⟩"

@@ -29,6 +29,7 @@ class SliceCounts:
         self.text, self.first = text, first
         self.base = int(text.tokens.max(initial=0)) + 1
         whole = self.grams_of(text.tokens.astype(np.int64), self._places())
+        self.tokens = len(whole)
         self._sorted = tuple(np.sort(codes[codes >= 0]) for codes in whole.codes)
 
     def grams(self, contexts: npt.ArrayLike, positions: npt.ArrayLike) -> Grams:
@@ -58,12 +59,15 @@ class SliceCounts:
 
     def inside(self, documents: Ints) -> Grams:
         """All grams of the contexts of some documents (numbers of `text.document`)."""
-        contexts = np.flatnonzero(np.isin(self.text.document, documents))
-        lengths = (self.text.offsets[contexts + 1] - self.text.offsets[contexts]) - self.first
-        ranks = np.repeat(contexts, np.maximum(lengths, 0))
-        ends = np.cumsum(np.maximum(lengths, 0))
-        positions = np.arange(ends[-1] if len(ends) else 0) - np.repeat(ends - np.maximum(lengths, 0), np.maximum(lengths, 0)) + self.first
-        return self.grams(ranks, positions)
+        return self.within(np.flatnonzero(np.isin(self.text.document, documents)))
+
+    def within(self, contexts: Ints) -> Grams:
+        """All grams of some contexts."""
+        starts = self.text.offsets[contexts] + self.first
+        lengths = np.maximum(self.text.offsets[contexts + 1] - starts, 0)
+        ends = np.cumsum(lengths)
+        positions = np.arange(ends[-1] if len(ends) else 0) - np.repeat(ends - lengths, lengths) + self.first
+        return self.grams(np.repeat(contexts, lengths), positions)
 
     def tokens_of(self, order: int, code: int) -> tuple[int, ...]:
         """The token ids of a gram in reading order."""

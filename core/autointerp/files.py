@@ -127,7 +127,8 @@ class Outcome:
 def write_outcomes(run_dir: Path, number: int, outcomes: Sequence[Outcome], work: Sequence[str]) -> dict[str, Any]:
     """Write part `number`, whole or not at all. work: the pieces of work it finishes. Returns its entry for the manifest."""
     notes: dict[str, FileNote] = {}
-    entry: dict[str, Any] = {"number": number, "work": list(work), "files": notes}
+    indexes = sorted({outcome.index for outcome in outcomes} - {""})
+    entry: dict[str, Any] = {"number": number, "work": list(work), "indexes": indexes, "files": notes}
     with whole_folder(run_dir / "parts" / f"{number:06d}") as folder:
         for name, rows in _rows(outcomes).items():
             path = folder / f"{name}.parquet"

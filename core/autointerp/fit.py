@@ -54,7 +54,23 @@ def gather(view: UnitView, counts: SliceCounts, records: Collection[Record], exc
     return Labelled(all_contexts[kept], all_positions[kept], all_values[kept], is_strong)
 
 
-def fit(labelled: Labelled, counts: SliceCounts, excluded: Ints, vocab: Vocab, orders: int = ORDERS) -> Pattern:
+def fit(labelled: Labelled, counts: SliceCounts, excluded: Ints, vocab: Vocab) -> Pattern:
+    """The pattern of a unit: grams of up to ORDERS tokens. excluded: documents whose text does not count either."""
+    rules, level = _means(labelled, counts, excluded, ORDERS)
+    words: dict[str, list[float]] = {}
+    for ids, value in rules.items():
+        if len(ids) == 1:
+            words.setdefault(fold(vocab.pieces(ids)[0]), []).append(value)
+    return Pattern(rules, {word: float(np.mean(found)) for word, found in words.items()}, level)
+
+
+def fit_lookup(labelled: Labelled, counts: SliceCounts, excluded: Ints) -> Pattern:
+    """The token lookup table of Bills et al. 2023: each token's mean activation, and the unit's level for all others."""
+    rules, level = _means(labelled, counts, excluded, 1)
+    return Pattern(rules, {}, level)
+
+
+def _means(labelled: Labelled, counts: SliceCounts, excluded: Ints, orders: int) -> tuple[dict[tuple[int, ...], float], float]:
     grams = counts.grams(labelled.contexts, labelled.positions)
     out = counts.inside(excluded)
     weak = ~labelled.strong
@@ -90,8 +106,4 @@ def fit(labelled: Labelled, counts: SliceCounts, excluded: Ints, vocab: Vocab, o
         parents_rest = dict(zip(keys.tolist(), rest.tolist(), strict=True))
         for code, value in parents_mean.items():
             rules[counts.tokens_of(order, code)] = value
-    words: dict[str, list[float]] = {}
-    for ids, value in rules.items():
-        if len(ids) == 1:
-            words.setdefault(fold(vocab.pieces(ids)[0]), []).append(value)
-    return Pattern(rules, {word: float(np.mean(found)) for word, found in words.items()}, level)
+    return rules, level

@@ -23,7 +23,7 @@ EACH = 5
 
 @dataclass(frozen=True)
 class Splits:
-    """A unit's records by the part they play. `calibration`, `validation` and `test` hold top records, strongest first, then random ones."""
+    """A unit's records by the part they play. The three that are scored on hold top records, strongest first, then random ones."""
 
     train: tuple[Record, ...]
     calibration: tuple[Record, ...]

@@ -46,11 +46,12 @@ def follow(workspace: Workspace, run: str) -> Run:
             found = registry.get(run)
             if not found.active:
                 break
-            if found.state == "queued" and lanes.ensure_batch_worker(workspace):
+            if found.state == "queued" and lanes.ensure_workers(workspace):
                 starts += 1
                 if starts > STARTS:
-                    last = next(iter(processes.tail(workspace.scratch / "batch.log", 1)), "it said nothing")
-                    raise AtlasError(f"The worker did not start ({last[:200]}): see {workspace.scratch / 'batch.log'}.")
+                    written = workspace.scratch / lanes.log_name(found.lane)
+                    last = next(iter(processes.tail(written, 1)), "it said nothing")
+                    raise AtlasError(f"The worker did not start ({last[:200]}): see {written}.")
                 time.sleep(1.0 if starts > 1 else 0)
             line.show(_waiting(registry, found) if found.state == "queued" else describe(found))
             time.sleep(POLL_SECONDS)

@@ -59,9 +59,9 @@ class FileLock:
         self.release()
 
 
-def batch_lock(workspace: Workspace) -> FileLock:
-    """Held by the batch worker for as long as it may claim runs."""
-    return FileLock(workspace.scratch / "batch.lock")
+def lane_lock(workspace: Workspace, lane: str) -> FileLock:
+    """Held by a lane's worker for as long as it may claim runs."""
+    return FileLock(workspace.scratch / f"{lane}-lane.lock")
 
 
 def dashboard_lock(workspace: Workspace) -> FileLock:

@@ -13,7 +13,7 @@ import time
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, Literal, cast, get_args
 
 from core.errors import AtlasError, explain_os_error
 from core.runs import processes, schema
@@ -21,6 +21,7 @@ from core.units import check_slug
 from core.workspace import Workspace, write_json
 
 Lane = Literal["batch", "interactive"]
+LANES: tuple[Lane, ...] = get_args(Lane)
 State = Literal["queued", "running", "done", "failed", "cancelled"]
 
 MAX_ATTEMPTS = 3

@@ -1,4 +1,4 @@
-"""The batch worker: a process that does queued runs one after another until none is left. Torch comes with the runs' functions."""
+"""A lane's worker: a process that does queued runs one after another until none is left. Torch comes with the runs' functions."""
 
 import argparse
 import importlib
@@ -9,29 +9,29 @@ from pathlib import Path
 from typing import Any
 
 from core.errors import AtlasError, explain_failure
-from core.runs.locks import batch_lock
+from core.runs.locks import lane_lock
 from core.runs.progress import Cancelled, Progress, RunProgress
-from core.runs.registry import Registry, Run
+from core.runs.registry import LANES, Lane, Registry, Run
 from core.workspace import Workspace
 
 RunFunction = Callable[[Workspace, Path, dict[str, Any], Progress], None]
 """Does the work described by the parameters, into the run's folder; resumes from what it finds there."""
 
-KINDS: Mapping[str, str] = {"index": "core.index.indexer:run_index"}
+KINDS: Mapping[str, str] = {"index": "core.index.indexer:run_index", "explain": "core.autointerp.run:run_explain"}
 """Kind of run -> `module:function`, imported when the first run of the kind comes."""
 
 NICENESS = 10
 """Lower priority than the dashboard, so that pages stay quick; not the lowest, so that a run beside other work still goes on."""
 
 
-def work(workspace: Workspace, kinds: Mapping[str, str]) -> None:
-    """Do queued runs of the batch lane until none is left, unless another worker is already at it."""
+def work(workspace: Workspace, kinds: Mapping[str, str], lane: Lane = "batch") -> None:
+    """Do queued runs of a lane until none is left, unless another worker is already at it."""
     registry = Registry(workspace)
-    lock = batch_lock(workspace)
+    lock = lane_lock(workspace, lane)
     # After letting go, look once more: a run may have been queued while this worker still held the lock.
-    while registry.waiting("batch") and lock.acquire():
+    while registry.waiting(lane) and lock.acquire():
         try:
-            while (run := registry.claim_next("batch")) is not None:
+            while (run := registry.claim_next(lane)) is not None:
                 perform(workspace, registry, run, kinds)
         finally:
             lock.release()
@@ -59,14 +59,15 @@ def perform(workspace: Workspace, registry: Registry, run: Run, kinds: Mapping[s
 
 
 def main(argv: list[str] | None = None, *, kinds: Mapping[str, str] = KINDS) -> int:
-    """`python -m core.runs.worker --workspace FOLDER`."""
+    """`python -m core.runs.worker --workspace FOLDER [--lane LANE]`."""
     parser = argparse.ArgumentParser(prog="core.runs.worker", description="Do the queued runs of a workspace.")
     parser.add_argument("--workspace", required=True)
+    parser.add_argument("--lane", choices=LANES, default="batch")
     arguments = parser.parse_args(argv)
-    if hasattr(os, "nice"):
+    if hasattr(os, "nice") and arguments.lane == "batch":
         os.nice(NICENESS)
     try:
-        work(Workspace.open(arguments.workspace), kinds)
+        work(Workspace.open(arguments.workspace), kinds, arguments.lane)
     except AtlasError as error:
         sys.stderr.write(f"error: {error}\n")
         return 2
@@ -81,7 +82,7 @@ def _function(kind: str, kinds: Mapping[str, str]) -> RunFunction:
 
 
 def _log(progress: Progress, text: str) -> None:
-    """A full disk may refuse the log's line; the registry has the sentence, and standard error (scratch/batch.log) the rest."""
+    """A full disk may refuse the log's line; the registry has the sentence, and standard error (scratch/<lane>-lane.log) the rest."""
     try:
         progress.log(text)
     except OSError as error:

@@ -88,7 +88,7 @@ class Server:
     def ensure_worker(self) -> None:
         """Start the batch worker if a run waits for one. Raises AtlasError."""
         if self.background:
-            lanes.ensure_batch_worker(self.workspace)
+            lanes.ensure_workers(self.workspace)
 
     def _start_work(self) -> list[str]:
         first_run.begin(self.workspace, self.registry)

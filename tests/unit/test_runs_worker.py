@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from core.runs import processes
-from core.runs.lanes import ensure_batch_worker, resume_interrupted
-from core.runs.locks import FileLock, batch_lock
+from core.runs.lanes import ensure_workers, resume_interrupted
+from core.runs.locks import FileLock, lane_lock
 from core.runs.registry import STOPPED, Registry, Run
 from core.workspace import Workspace
 from tests.fake_worker import MODULE
@@ -36,9 +36,9 @@ def _log(runs: Registry, run: str) -> str:
 def test_queued_runs_are_done_one_after_another_by_one_worker(workspace: Workspace) -> None:
     runs = Registry(workspace)
     ids = [runs.submit("count", {"parts": 2, "pause": 0.1, "n": n}).id for n in range(3)]
-    assert ensure_batch_worker(workspace, module=MODULE)
-    _wait(batch_lock(workspace).held_elsewhere)
-    assert not ensure_batch_worker(workspace, module=MODULE)
+    assert ensure_workers(workspace, module=MODULE)
+    _wait(lane_lock(workspace, "batch").held_elsewhere)
+    assert not ensure_workers(workspace, module=MODULE)
     ended = [_ended(runs, run) for run in ids]
     assert [(run.state, run.done, run.total, run.unit, run.error) for run in ended] == [("done", 2, 2, "parts", None)] * 3
     for before, after in pairwise(ended):
@@ -51,7 +51,7 @@ def test_a_run_queued_while_the_worker_is_leaving_is_not_left_behind(workspace: 
     runs = Registry(workspace)
     for n in range(6):
         run = runs.submit("count", {"parts": 1, "n": n}).id
-        ensure_batch_worker(workspace, module=MODULE)
+        ensure_workers(workspace, module=MODULE)
         assert _ended(runs, run).state == "done"  # the next one is queued while this worker is about to go
 
 
@@ -59,7 +59,7 @@ def test_two_workers_started_at_once_share_the_work_without_doing_it_twice(works
     runs = Registry(workspace)
     ids = [runs.submit("count", {"parts": 1, "pause": 0.1, "n": n}).id for n in range(3)]
     for _ in range(3):
-        processes.spawn(["-m", MODULE, "--workspace", str(workspace.path)], workspace.scratch / "batch.log")
+        processes.spawn(["-m", MODULE, "--workspace", str(workspace.path)], workspace.scratch / "batch-lane.log")
     assert [_ended(runs, run).state for run in ids] == ["done"] * 3
     assert all(_log(runs, run).count("made part 0") == 1 for run in ids)
 
@@ -67,7 +67,7 @@ def test_two_workers_started_at_once_share_the_work_without_doing_it_twice(works
 def test_killed_work_is_marked_resumed_unasked_and_no_finished_part_is_redone(workspace: Workspace) -> None:
     runs = Registry(workspace)
     run = runs.submit("count", {"parts": 8, "pause": 0.1}).id
-    ensure_batch_worker(workspace, module=MODULE)
+    ensure_workers(workspace, module=MODULE)
     _wait(lambda: (runs.folder(run) / "part-2").exists())
     pid = runs.get(run).pid
     assert pid is not None
@@ -86,7 +86,7 @@ def test_a_cancel_is_heard_within_a_second_and_the_next_run_goes_on(workspace: W
     runs = Registry(workspace)
     first = runs.submit("count", {"parts": 1000, "pause": 0.05}).id
     second = runs.submit("count", {"parts": 1}).id
-    ensure_batch_worker(workspace, module=MODULE)
+    ensure_workers(workspace, module=MODULE)
     _wait(lambda: runs.get(first).done > 0)
     asked = time.time()
     runs.request_cancel(first)
@@ -126,7 +126,7 @@ def test_every_ending_is_one_sentence(workspace: Workspace, kind: str, params: d
 
 def test_the_lock_is_free_again_when_its_holder_is_killed(tmp_path: Path) -> None:
     path = tmp_path / "a.lock"
-    code = f"import time, pathlib; from core.runs.locks import FileLock, batch_lock; lock = FileLock(pathlib.Path({str(path)!r})); "
+    code = f"import time, pathlib; from core.runs.locks import FileLock; lock = FileLock(pathlib.Path({str(path)!r})); "
     child = processes.spawn(["-c", code + "lock.acquire(); time.sleep(60)"], tmp_path / "log")
     lock = FileLock(path)
     _wait(lock.held_elsewhere)

@@ -1,0 +1,131 @@
+"""What is known of a unit, dealt out: records to explain from, records to score on, and the positions a pattern may be fitted to."""
+
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import numpy.typing as npt
+
+from core.autointerp.corpus_counts import SliceCounts
+from core.autointerp.explanation import Example, Text
+from core.autointerp.fit import Labelled, gather
+from core.autointerp.request import ExplainerChoice, Setting
+from core.autointerp.splits import Split, Splits, example, split_records, with_activity
+from core.errors import AtlasError
+from core.store.catalog import find_unit
+from core.store.texts import load_slice, load_vocab
+from core.store.units import Record, UnitView, load_unit
+from core.units import UnitName
+from core.vocab import Vocab
+from core.workspace import Workspace
+
+_REMEMBERED = 256
+QUANTILE_BANDS = ("q3", "q2", "q1", "q0")
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """One unit as explainers and scorers may see it. What is held out for scoring is never given to an explainer."""
+
+    view: UnitView
+    vocab: Vocab
+    counts: SliceCounts
+    splits: Splits
+
+    @cached_property
+    def excluded(self) -> npt.NDArray[np.int64]:
+        """The numbers of the documents that are held out."""
+        held = {record.document for record in self.splits.held_out()}
+        return np.flatnonzero([name in held for name in self.counts.text.document_ids])
+
+    @cached_property
+    def free(self) -> tuple[Record, ...]:
+        """All records, of any band, whose documents are not held out; the training records first."""
+        held = {record.document for record in self.splits.held_out()}
+        others = [record for band in self.view.bands.values() for record in band if record.document not in held]
+        return tuple({record.context: record for record in [*self.splits.train, *others]}.values())
+
+    @cached_property
+    def labelled(self) -> Labelled:
+        """Every known activation outside the held-out documents."""
+        return gather(self.view, self.counts, self.free, self.excluded)
+
+    def scored_on(self, split: Split) -> list[Example]:
+        """The records of a split, the top ones first."""
+        return [example(record, self.vocab) for record in self.splits.of(split)]
+
+    def shown(self, choice: ExplainerChoice) -> list[Example]:
+        """The records that an explainer is shown: of the wanted source, held-out documents left out, cut to the wanted length.
+
+        `top`: the training records, then other strong ones. `random`: random records that are not scored on. `quantile`: records whose
+        maximum lies at or above the quantile, the strongest first. Raises AtlasError when there is none.
+        """
+        held = {record.document for record in self.splits.held_out()}
+        bands = self.view.bands
+        if choice.source == "top":
+            found = [*self.splits.train, *bands.get("q3", []), *bands.get("q2", [])]
+        elif choice.source == "random":
+            found = [*bands.get("random", []), *bands.get("q0", []), *bands.get("q1", [])]
+        else:
+            sampled = [record for band in QUANTILE_BANDS for record in bands.get(band, [])]
+            found = [record for record in sampled if record.quantile is not None and record.quantile >= choice.quantile]
+            found.sort(key=lambda record: abs((record.quantile or 0.0) - choice.quantile))
+        kept = {record.context: record for record in found if record.document not in held}
+        chosen = [cut(example(record, self.vocab), choice.length) for record in list(kept.values())[: choice.records]]
+        if not chosen:
+            raise AtlasError(f"{self.view.name} has no record to explain it from: index more text.")
+        return chosen
+
+
+def cut(shown: Example, length: int) -> Example:
+    """A window of `length` tokens (0: all) around the peak, with twice as much before it as after it: activations depend on the left."""
+    whole = len(shown.text)
+    if not 0 < length < whole:
+        return shown
+    peak = int(np.argmax(shown.activations))
+    start = max(0, min(peak - (2 * length) // 3, whole - length))
+    part = slice(start, start + length)
+    text = Text(shown.text.ids[part], shown.text.pieces[part])
+    return Example(shown.origin, shown.context, shown.document, text, shown.activations[part])
+
+
+class Library:
+    """Evidence by unit and setting, with what is shared between units kept in memory."""
+
+    def __init__(self, workspace: Workspace) -> None:
+        self.workspace = workspace
+        self._counts: dict[tuple[str, int], SliceCounts] = {}
+        self._views: OrderedDict[tuple[UnitName, str], UnitView] = OrderedDict()
+
+    def evidence(self, unit: UnitName, setting: Setting) -> Evidence:
+        """Raises AtlasError: the unit is not indexed, or a file is damaged."""
+        name = UnitName(setting.subject or unit.subject, unit.site, unit.basis, unit.index)
+        view = self._view(name, setting.index)
+        identity, first = str(view.index.slice["id"]), int(view.index.slice["bos"])
+        if (identity, first) not in self._counts:
+            self._counts[identity, first] = SliceCounts(load_slice(self.workspace, identity), first)
+        random: Sequence[Record] = view.bands.get("random", [])
+        if setting.active_only:
+            spread = zip(*(view.bands.get(band, []) for band in reversed(QUANTILE_BANDS)), strict=False)
+            random = with_activity([*random, *(record for records in spread for record in records)])
+        splits = split_records(view.bands.get("top", []), random, setting.each)
+        return Evidence(view, load_vocab(self.workspace, name.subject), self._counts[identity, first], splits)
+
+    def other(self, unit: UnitName, setting: Setting, seed: int) -> UnitName:
+        """Another unit of the same site, drawn by a hash of the unit's name: whose words the shuffled control uses."""
+        name = UnitName(setting.subject or unit.subject, unit.site, unit.basis, unit.index)
+        width = find_unit(self.workspace, name, setting.index or None).units_at(name.site)
+        if width < 2:
+            raise AtlasError(f"{name.site} has a single unit: there is no other one for the shuffled control.")
+        draw = np.random.default_rng([seed, name.index]).integers(width - 1)
+        return UnitName(unit.subject, unit.site, unit.basis, int(draw + (draw >= name.index)))
+
+    def _view(self, name: UnitName, run: str) -> UnitView:
+        key = (name, run)
+        if key not in self._views:
+            self._views[key] = load_unit(self.workspace, name, run or None)
+            if len(self._views) > _REMEMBERED:
+                self._views.popitem(last=False)
+        return self._views[key]

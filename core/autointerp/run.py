@@ -1,0 +1,156 @@
+"""The run that explains: every unit under every setting, many at once, published part by part, resumed from the finished parts."""
+
+import asyncio
+import json
+import time
+from collections import OrderedDict
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import core
+from core.autointerp.evidence import Library
+from core.autointerp.files import Outcome, find_parts, write_outcomes
+from core.autointerp.models import Models
+from core.autointerp.request import ExplainRequest
+from core.autointerp.unit_work import Worker
+from core.errors import AtlasError
+from core.llm.budget import BudgetReached, Spend
+from core.runs.progress import Cancelled, Progress
+from core.store.explanation_view import load_explanation
+from core.workspace import Workspace, write_json
+
+SCHEMA = 1
+AT_ONCE = 64
+"""Units at work at a time; the endpoint's own limit bounds the calls."""
+PUBLISH_SECONDS = 5.0
+PART = 256
+"""Explanations in a part at most."""
+
+
+@dataclass(frozen=True)
+class Piece:
+    """One piece of work: a unit under a setting."""
+
+    unit: int
+    setting: int
+
+    @property
+    def name(self) -> str:
+        return f"{self.unit}.{self.setting}"
+
+
+def run_explain(workspace: Workspace, run_dir: Path, params: dict[str, Any], progress: Progress) -> None:
+    """Do a run of explaining, or go on with one. Raises AtlasError, and Cancelled when somebody asked for it; finished work is kept."""
+    asyncio.run(_Run(workspace, run_dir, ExplainRequest.from_params(params), progress).work())
+
+
+class _Run:
+    def __init__(self, workspace: Workspace, run_dir: Path, request: ExplainRequest, progress: Progress) -> None:
+        self._run_dir, self._request, self._progress = run_dir, request, progress
+        self._entries = find_parts(run_dir)
+        self._before = _spent_before(run_dir)
+        self._finished = {name for entry in self._entries for name in entry["work"]}
+        self._models = Models(workspace, request.budget, lambda identity: load_explanation(workspace, identity), self._before)
+        self._worker = Worker(workspace, run_dir.name, request, Library(workspace), self._models)
+        self._indexes: dict[str, None] = dict.fromkeys(name for entry in self._entries for name in entry.get("indexes", ()))
+        self._total = len(request.units) * len(request.settings)
+        self._written = time.monotonic()
+
+    async def work(self) -> None:
+        self._progress.stage("explaining")
+        self._report()
+        self._publish("partial")
+        waiting = self._waiting()
+        tasks: dict[asyncio.Task[list[Outcome]], Piece] = {}
+        done: OrderedDict[str, list[Outcome]] = OrderedDict()
+        try:
+            while True:
+                while len(tasks) < AT_ONCE and (piece := next(waiting, None)) is not None:
+                    tasks[asyncio.create_task(self._worker.work(piece.unit, piece.setting))] = piece
+                if not tasks:
+                    break
+                ended, _ = await asyncio.wait(tasks, timeout=0.5, return_when=asyncio.FIRST_COMPLETED)
+                for task in ended:
+                    piece = tasks.pop(task)
+                    done[piece.name] = task.result()
+                if time.monotonic() - self._written >= PUBLISH_SECONDS or sum(map(len, done.values())) >= PART:
+                    self._keep(done)
+                self._report(len(done))
+        except BudgetReached as reached:
+            self._keep(done)
+            raise AtlasError(f"{reached} {len(self._finished):,} of {self._total:,} explanations are finished.") from None
+        except (Cancelled, AtlasError):
+            self._keep(done)
+            raise
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            self._worker.close()
+            await self._models.close()
+        self._keep(done)
+        self._publish("complete")
+        self._report()
+
+    def _waiting(self) -> Iterator[Piece]:
+        pieces = (Piece(unit, setting) for unit in range(len(self._request.units)) for setting in range(len(self._request.settings)))
+        return (piece for piece in pieces if piece.name not in self._finished)
+
+    def _report(self, more: int = 0) -> None:
+        spend = self._models.spend()
+        said = f"{spend['calls']:,} calls, {spend['tokens_in'] + spend['tokens_out']:,} tokens" if spend["calls"] else ""
+        self._progress.update(len(self._finished) + more, self._total, said, "explanations")
+
+    def _keep(self, done: OrderedDict[str, list[Outcome]]) -> None:
+        """Write what is done as one part and publish it."""
+        self._written = time.monotonic()
+        if not done:
+            return
+        outcomes = [outcome for found in done.values() for outcome in found]
+        number = 1 + max((int(entry["number"]) for entry in self._entries), default=-1)
+        self._indexes |= dict.fromkeys(outcome.index for outcome in outcomes if outcome.index)
+        self._entries.append(write_outcomes(self._run_dir, number, outcomes, list(done)))
+        self._finished |= set(done)
+        done.clear()
+        self._publish("partial")
+
+    def _publish(self, state: str) -> None:
+        write_json(
+            self._run_dir / "manifest.json",
+            {
+                "schema": SCHEMA,
+                "kind": "explain",
+                "run": self._run_dir.name,
+                "state": state,
+                "generation": _generation(self._run_dir) + 1,
+                "work_done": len(self._finished),
+                "work_total": self._total,
+                "study": self._request.study,
+                "settings": [setting.to_json() for setting in self._request.settings],
+                "units": len(self._request.units),
+                "index": list(self._indexes),
+                "parts": self._entries,
+                "spend": self._models.spend(),
+                "provenance": {"code": core.__version__, "seed": self._request.seed},
+            },
+        )
+
+
+def _manifest(run_dir: Path) -> dict[str, Any]:
+    try:
+        found = json.loads((run_dir / "manifest.json").read_text("utf8"))
+    except (FileNotFoundError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _generation(run_dir: Path) -> int:
+    return int(_manifest(run_dir).get("generation", 0))
+
+
+def _spent_before(run_dir: Path) -> Spend:
+    """What earlier attempts at the run have spent; the budget goes on from there."""
+    spend = _manifest(run_dir).get("spend")
+    return Spend.from_json(spend) if isinstance(spend, dict) else Spend()
