@@ -1,6 +1,7 @@
 """Commands about work: `index`, `runs`, `cancel`, `resume`."""
 
 import argparse
+import os
 import time
 from pathlib import Path
 from typing import Any, cast
@@ -19,26 +20,18 @@ CANCEL_SECONDS = 15.0
 
 def index(arguments: argparse.Namespace, workspace: Workspace) -> int:
     """Queue an index with the parameters that the dashboard would give it, and follow it unless detached."""
-    from core.ui.index_order import IndexOrder
+    from core.index.request import IndexRequest
 
-    if arguments.workers is not None and not 1 <= arguments.workers <= 64:
-        raise AtlasError("The number of workers must be from 1 to 64.")
-    order = IndexOrder(
-        model=_absolute(arguments.model),
-        revision=arguments.revision or "",
-        source=_absolute(arguments.corpus),
-        split=arguments.split or "",
-        text_field=arguments.field or "",
-        contexts=arguments.contexts,
-        length=arguments.length,
-        stride=arguments.stride,
-        bos=arguments.bos,
-        sites=arguments.sites,
-        dtype=arguments.dtype,
-    ).checked(None)
-    extra = {name: getattr(arguments, name) for name in ("device", "architecture", "workers")}
-    # Left out when not given, so that the same work has the same parameters as when the dashboard asks for it.
-    params = order.params() | {name: value for name, value in extra.items() if value is not None}
+    of_text = {name: getattr(arguments, name) for name in ("split", "field", "contexts", "length", "stride", "bos")}
+    request = IndexRequest.from_params(
+        {
+            "model": _absolute(arguments.model),
+            "corpus": {"source": _absolute(arguments.corpus), **of_text},
+            **{name: getattr(arguments, name) for name in ("revision", "sites", "dtype", "device", "architecture", "workers")},
+        }
+    )
+    request.check_here(None)
+    params = request.params()
     registry = Registry(workspace)
     known = registry.find_active("index", params)
     run = registry.submit("index", params)
@@ -144,8 +137,8 @@ def _is_damaged(workspace: Workspace, run: str) -> bool:
 
 def _absolute(text: str) -> str:
     """Paths are taken from where the command was typed; the worker runs elsewhere."""
-    path = Path(text).expanduser()
-    return str(path.absolute()) if text and (path.exists() or text.startswith(("~", "./", "../"))) else text
+    path = os.path.expanduser(text)  # an unknown user's ~ stays as it is
+    return str(Path(path).absolute()) if text and (os.path.exists(path) or text.startswith(("~", "./", "../"))) else text
 
 
 def _about(run: Run) -> str:

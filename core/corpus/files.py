@@ -1,5 +1,6 @@
 """A person's own text: files and folders of .txt, .md, .jsonl, .csv and .parquet."""
 
+import codecs
 import csv
 import json
 import os
@@ -12,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from core.corpus.documents import Document, divided
-from core.errors import AtlasError
+from core.errors import AtlasError, shown
 
 PLAIN = (".txt", ".text", ".md", ".markdown")
 TABLES = (".jsonl", ".csv", ".parquet")
@@ -21,6 +22,19 @@ SHOWN_KINDS = ".txt, .md, .jsonl, .csv or .parquet"
 DEFAULT_FIELD = "text"
 _PIECE = 1 << 20
 _LONGEST_LINE = 1 << 26
+
+
+def is_table(path: Path) -> bool:
+    """Whether a file has rows with fields; others are read whole."""
+    return path.suffix.lower() in TABLES
+
+
+def nothing_at(path: Path) -> AtlasError:
+    return AtlasError(f"There is nothing at {str(path)[:200]}: check the path, or write “embedded” for the text that comes along.")
+
+
+def without_fields(what: str, field: str) -> AtlasError:
+    return AtlasError(f"{what[:200]} is plain text, which has no fields: leave out the field “{shown(field)}”.")
 
 
 def found(root: Path) -> list[tuple[Path, str]]:
@@ -33,7 +47,7 @@ def found(root: Path) -> list[tuple[Path, str]]:
         if root.is_file():
             return [(root, root.name)]
         if not root.is_dir():
-            raise AtlasError(f"There is no file or folder {root}: check the path, or write “embedded” for the text that comes along.")
+            raise nothing_at(root)
         inside = root.resolve()
         names: list[str] = []
         for folder, folders, files in os.walk(root, onerror=_raise):
@@ -57,15 +71,18 @@ def file_documents(root: Path, field: str | None = None) -> Iterator[Document]:
 
     A plain file is one document, a table gives one a row (its `id` and `source` columns are kept when it has them). Otherwise ids are the
     file's name relative to the folder, with the row's number in a table, and the source label is the first folder below `root`, or the
-    name of `root`. Raises AtlasError naming the file, and the line if there is one.
+    name of `root`. `field` is meant for the tables among the files. Raises AtlasError naming the file, and the line if there is one.
     """
     whole = root.name or root.resolve().name
-    for path, name in found(root):
+    every = found(root)
+    if field is not None and not any(is_table(path) for path, _ in every):
+        raise without_fields(str(root), field)
+    for path, name in every:
         first, _, rest = name.partition("/")
         label = first if rest else whole
         kind = path.suffix.lower()
         try:
-            if kind in TABLES:
+            if is_table(path):
                 yield from _rows_documents(path, name, label, kind, field)
             else:
                 yield from divided(_lines(path), name, label)
@@ -107,11 +124,11 @@ def _lines(path: Path) -> Iterator[str]:
             try:
                 line = file.readline(_PIECE)
             except UnicodeDecodeError:
-                raise _not_text(path) from None
+                raise _not_text(path, _beginning(path)) from None
             if not line:
                 return
             if "\0" in line:
-                raise _not_text(path)
+                raise _not_text(path, b"\0")
             yield line
 
 
@@ -198,8 +215,18 @@ def _parquet(path: Path, field: str | None) -> Iterator[tuple[int, object, dict[
         raise AtlasError(f"{path} is a damaged Parquet file ({str(error).splitlines()[0][:120]}): copy or write it again.") from None
 
 
-def _not_text(path: Path) -> AtlasError:
-    return AtlasError(f"{path} is not UTF-8 text (it is binary, or in another encoding): leave it out, or save it as UTF-8.")
+def _not_text(path: Path, seen: bytes) -> AtlasError:
+    """The sentence for a file that cannot be read as UTF-8. seen: its beginning, or just what was found in it."""
+    if seen.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return AtlasError(f"{path} is not UTF-8 text but UTF-16: save it as UTF-8.")
+    if b"\0" in seen:
+        return AtlasError(f"{path} is a binary file, not text (it has NUL bytes in it): leave it out, or save its text as UTF-8.")
+    return AtlasError(f"{path} is not UTF-8 text (it is in another encoding, or binary): leave it out, or save it as UTF-8.")
+
+
+def _beginning(path: Path) -> bytes:
+    with path.open("rb") as file:
+        return file.read(_PIECE)
 
 
 def _unreadable(path: Path, error: OSError) -> AtlasError:

@@ -18,21 +18,45 @@ _DATASET = re.compile(r"[\w.-]+(?:/[\w.-]+)?(?::[\w.+-]+)?")
 
 def documents(spec: CorpusSpec) -> Iterator[Document]:
     """The documents of a source, in an order that is the same on every machine. Raises AtlasError, possibly in the middle."""
+    check_source(spec)
     if spec.is_embedded:
         return embedded.embedded_documents(spec.length, spec.seed)
     path = local_path(spec)
     return files.file_documents(path, spec.field) if path is not None else _hub_documents(spec)
 
 
+def check_source(spec: CorpusSpec) -> None:
+    """What can be said without reading: that there is nothing at a path, or that a field is named for text that has none.
+
+    Raises AtlasError.
+    """
+    path = local_path(spec)
+    if path is not None and _is_missing(path):
+        raise files.nothing_at(path)
+    if spec.field is not None and (spec.is_embedded or (path is not None and os.path.isfile(path) and not files.is_table(path))):
+        raise files.without_fields("The embedded text" if path is None else str(path), spec.field)
+
+
 def local_path(spec: CorpusSpec) -> Path | None:
     """The file or folder that the source names, or None for a dataset. What exists here is a path; so is what looks like one."""
     if spec.is_embedded or spec.source.startswith(HUB_PREFIX):
         return None
-    path = Path(spec.source).expanduser()
+    path = Path(os.path.expanduser(spec.source))
     looks = spec.source.startswith((".", "/", "~")) or "\\" in spec.source or path.suffix.lower() in files.KINDS
     if looks or os.path.lexists(path) or _DATASET.fullmatch(spec.source) is None:
         return path
     return None
+
+
+def _is_missing(path: Path) -> bool:
+    """Whether there is nothing. What may not be looked at is not missing: reading says why."""
+    try:
+        path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return True
+    except OSError:
+        return False
+    return False
 
 
 def fingerprint(spec: CorpusSpec) -> str | None:

@@ -40,11 +40,11 @@ class CorpusSpec:
         for name in ("revision", "field"):
             if getattr(self, name) is not None:
                 _check_text(name, getattr(self, name))
-        _check_whole("The number of contexts", self.contexts, 1, MAX_CONTEXTS)
-        _check_whole("The context length", self.length, 2, MAX_LENGTH)
+        check_whole("The number of contexts", self.contexts, 1, MAX_CONTEXTS)
+        check_whole("The context length", self.length, 2, MAX_LENGTH)
         if self.stride is not None:
-            _check_whole("The stride", self.stride, 1, self.length, "the context length")
-        _check_whole("The seed", self.seed, 0, 2**63 - 1)
+            check_whole("The stride", self.stride, 1, self.length, "the context length")
+        check_whole("The seed", self.seed, 0, 2**63 - 1)
         if self.bos is not None and not isinstance(self.bos, bool):  # pyright: ignore[reportUnnecessaryIsInstance]
             raise AtlasError("The choice of BOS must be true, false or left out.")
 
@@ -80,7 +80,8 @@ def _check_text(name: str, value: object) -> None:
         raise AtlasError(f"The text's {name} is too long or has unprintable characters in it: give another.")
 
 
-def _check_whole(what: str, value: object, low: int, high: int, high_name: str | None = None) -> None:
+def check_whole(what: str, value: object, low: int, high: int, high_name: str | None = None) -> None:
+    """Raises AtlasError unless `value` is a whole number in that range. The type is checked because it may come from JSON."""
     if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
         shown = f"{high:,}" if high_name is None else f"{high} ({high_name})"
         raise AtlasError(f"{what} must be a whole number from {low} to {shown}, not {str(value)[:40]}.")

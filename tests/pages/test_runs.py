@@ -1,22 +1,24 @@
 """Runs: starting an index, what the list says, and what can be done with a run."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from core.errors import AtlasError
+from core.corpus.spec import CorpusSpec
+from core.index.request import IndexRequest
 from core.runs.processes import tail
 from core.runs.registry import Registry
 from core.subject.info import subject_info
 from core.ui import words
+from core.ui.index_estimate import BYTES_PER_UNIT, estimate
 from core.ui.index_form import describe
-from core.ui.index_order import BYTES_PER_UNIT, IndexOrder, estimate
 from core.workspace import Workspace
 from tests.pages.conftest import OpenPage, alerts, bodies, shown
 from tests.synthetic import write_synthetic_index
 
-PARAMS = IndexOrder(model="tiny").params()
+PARAMS = IndexRequest(model="tiny").params()
 
 
 def press(tested: AppTest, label: str) -> AppTest:
@@ -70,6 +72,25 @@ def test_wrong_sites_are_a_sentence_and_no_run(workspace: Workspace, open_page: 
     tested.text_input[-1].set_value(sites).run()
     assert said in alerts(tested)[0]
     assert next(button for button in tested.button if button.label == "Start the index").disabled
+
+
+def test_a_path_with_nothing_there_and_a_field_of_plain_text_are_said_in_the_form(
+    workspace: Workspace, open_page: OpenPage, tmp_path: Path
+) -> None:
+    write_synthetic_index(workspace, n_layers=2, width=8, contexts=16, length=16)
+    (tmp_path / "a.txt").write_text("hello", "utf8")
+    tested = open_page(workspace, "runs")
+    tested.button_group[0].set_value("files")
+    tested = tested.run()
+    fields = {each.label: each for each in tested.text_input}
+    source = next(each for label, each in fields.items() if label.startswith("File or folder"))
+    tested = source.set_value(str(tmp_path / "b.txt")).run()
+    assert f"There is nothing at {tmp_path / 'b.txt'}" in alerts(tested)[0]
+    fields = {each.label: each for each in tested.text_input}
+    next(each for label, each in fields.items() if label.startswith("File or folder")).set_value(str(tmp_path / "a.txt"))
+    tested = fields["Field (optional)"].set_value("body").run()
+    assert "has no fields: leave out the field “body”" in alerts(tested)[0]
+    assert Registry(workspace).list() == []
 
 
 def test_a_run_can_be_cancelled_and_taken_up_again(workspace: Workspace, open_page: OpenPage) -> None:
@@ -127,32 +148,19 @@ def test_a_wrong_run_in_the_address_is_one_sentence(workspace: Workspace, open_p
 def test_the_estimate_knows_the_disk_and_takes_the_time_from_an_earlier_run(workspace: Workspace) -> None:
     write_synthetic_index(workspace, n_layers=2, width=8, contexts=16, length=16)
     info, registry = subject_info(workspace, "tiny"), Registry(workspace)
-    order = IndexOrder(model="tiny", contexts=1000, length=64)
+    order = IndexRequest(CorpusSpec("embedded", 1000, 64), "tiny")
     first = estimate(order, info, registry.list())
     assert (first.units, first.disk, first.seconds) == (16, 16 * BYTES_PER_UNIT, None)
     assert "the time is unknown until the first part is done" in describe(first, 10**12)
     assert "more than there is" in describe(first, 1000)
-    run = registry.submit("index", IndexOrder(model="tiny", contexts=500).params())
+    run = registry.submit("index", IndexRequest(CorpusSpec("embedded", 500), "tiny").params())
     registry.claim_next("batch")
     registry.update(run.id, done=500, total=500, unit="contexts", stage="", message="", rate=None)
     registry.finish(run.id)
     done = registry.get(run.id)
     moved = [replace(done, started=1000.0, finished=1010.0)]
     assert estimate(order, info, moved).seconds == pytest.approx(20.0)
-    assert estimate(IndexOrder(model="other"), None, moved).seconds is None
-
-
-@pytest.mark.parametrize(
-    "order",
-    [
-        IndexOrder(model="  "), IndexOrder(source=""), IndexOrder(dtype="float8"), IndexOrder(sites="mlp.all,"[:0]),
-        IndexOrder(contexts=0), IndexOrder(length=1), IndexOrder(stride=65), IndexOrder(model="a\x00b"), IndexOrder(source="x\ny"),
-    ],
-)  # fmt: skip
-def test_an_order_that_makes_no_sense_is_refused_in_a_sentence(order: IndexOrder) -> None:
-    with pytest.raises(AtlasError) as refused:
-        order.checked(30)
-    assert str(refused.value).endswith(".")
+    assert estimate(IndexRequest(model="other"), None, moved).seconds is None
 
 
 def test_the_end_of_a_long_log_is_read_without_the_rest(workspace: Workspace) -> None:

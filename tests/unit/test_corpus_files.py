@@ -114,7 +114,8 @@ def test_a_file_that_is_not_text_is_refused_by_name(tmp_path: Path) -> None:
         (tmp_path / name).write_bytes(content)
         refusal = _refusal(tmp_path / name)
         assert str(tmp_path / name) in refusal
-        assert "not UTF-8 text" in refusal
+        said = {"latin.md": "not UTF-8 text (", "late.jsonl": "not UTF-8 text (", "utf16.csv": "not UTF-8 text but UTF-16"}
+        assert said.get(name, "is a binary file") in refusal
 
 
 def test_a_damaged_line_is_refused_by_number(tmp_path: Path) -> None:
@@ -152,8 +153,20 @@ def test_a_truncated_or_damaged_parquet_is_refused(tmp_path: Path) -> None:
     assert "not text but int" in _refusal(path)
 
 
+def test_a_field_of_text_that_has_none_is_refused_and_not_passed_over(tmp_path: Path) -> None:
+    for name in ("a.txt", "b.md", "c.log"):
+        (tmp_path / name).write_text("text", "utf8")
+        assert f"{tmp_path / name} is plain text, which has no fields: leave out the field “body”" in _refusal(
+            tmp_path / name, field="body"
+        )
+    assert "has no fields" in _refusal(tmp_path, field="body")
+    assert "The embedded text is plain text" in _refusal("embedded", field="body")
+    (tmp_path / "d.jsonl").write_text('{"body": "a row"}', "utf8")
+    assert [document.text for document in _read(tmp_path, field="body")] == ["text", "text", "a row"]
+
+
 def test_nothing_to_read_is_said(tmp_path: Path) -> None:
-    assert f"There is no file or folder {tmp_path / 'no.txt'}" in _refusal(tmp_path / "no.txt")
+    assert f"There is nothing at {tmp_path / 'no.txt'}" in _refusal(tmp_path / "no.txt")
     (tmp_path / "empty").mkdir()
     assert "holds no text to read" in _refusal(tmp_path / "empty")
 

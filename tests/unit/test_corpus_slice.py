@@ -205,7 +205,7 @@ def test_a_slice_that_is_not_there_or_not_a_name_is_refused(workspace: Workspace
         ({"a.txt": "x", "b.txt": "y"}, {}, "No document of .* has 2 tokens or more"),
         ({"a.txt": "some text"}, {"length": 129}, r"A context of 129 tokens is longer than this model can read \(128\)"),
         ({"a.txt": "some text"}, {"length": 2, "bos": True}, "choose a length of at least 3"),
-        ({"a.txt": "some text\0"}, {}, "not UTF-8 text"),
+        ({"a.txt": "some text\0"}, {}, "is a binary file"),
     ],
 )
 def test_text_that_gives_nothing_is_refused_and_leaves_nothing(

@@ -21,7 +21,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "index": {"errors", "units", "workspace", "vocab", "corpus", "subject", "runs.progress"},
     "store": {"errors", "units", "workspace", "vocab", "index.bands", "index.bins", "subject.info"},
     "runs": {"errors", "units", "workspace", "vocab"},
-    "ui": {"errors", "units", "workspace", "vocab", "store", "runs", "corpus.spec", "subject.info", "index.bins"},
+    "ui": {"errors", "units", "workspace", "vocab", "store", "runs", "corpus.spec", "subject.info", "index.bins", "index.request"},
 }
 """Part of core -> what it may import, lazily or not. A dotted name allows one module of a part, not the part."""
 WORKERS = {"core/runs/worker.py", "core/runs/operations.py", "core/runs/interactive.py", "core/runs/thresholds.py"}
