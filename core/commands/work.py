@@ -71,7 +71,7 @@ def runs(arguments: argparse.Namespace, workspace: Workspace) -> int:
 
 
 def _carry_out(arguments: argparse.Namespace, workspace: Workspace, run: Run) -> int:
-    lanes.ensure_batch_worker(workspace)
+    lanes.ensure_workers(workspace)
     if arguments.detach:
         emit(arguments, as_document(run), [f"{run.id} is {run.state}: `python -m core runs` shows how it goes"])
         return 0

@@ -202,7 +202,7 @@ def test_a_detached_index_is_queued_once_with_paths_from_where_it_was_typed(
     (tmp_path / "text.txt").write_text("hello", "utf8")
     (tmp_path / "m").mkdir()
     monkeypatch.chdir(tmp_path)
-    with FileLock(workspace.scratch / "batch.lock") as lock:  # the lane is busy: nothing starts
+    with FileLock(workspace.scratch / "batch-lane.lock") as lock:  # the lane is busy: nothing starts
         assert lock.acquire()
         status, out, _ = _call(workspace, capsys, "index", "--corpus", "text.txt", "--model", "./m", "--no-bos", "--detach", "--json")
         again = _call(workspace, capsys, "index", "--corpus", "text.txt", "--model", "./m", "--no-bos", "--detach", "--json")
@@ -234,7 +234,7 @@ def test_an_index_fails_with_the_run_s_sentence(workspace: Workspace) -> None:
 
 
 def test_ctrl_c_cancels_the_run_it_follows(workspace: Workspace) -> None:
-    with FileLock(workspace.scratch / "batch.lock") as lock:  # the lane is busy, so that it has to wait
+    with FileLock(workspace.scratch / "batch-lane.lock") as lock:  # the lane is busy, so that it has to wait
         assert lock.acquire()
         process = subprocess.Popen(
             [sys.executable, "-m", "core", "index", "--workspace", str(workspace.path), "--json"],
@@ -276,7 +276,7 @@ def test_a_done_run_is_resumed_only_when_its_files_are_damaged(indexed: Workspac
     assert "nothing to resume" in _refused(indexed, capsys, "resume", "index-test", "--detach")
     path = next((indexed.runs / "index-test").rglob("records.parquet"))
     path.write_bytes(path.read_bytes()[:-8])
-    with FileLock(indexed.scratch / "batch.lock") as lock:  # the lane is busy: nothing starts
+    with FileLock(indexed.scratch / "batch-lane.lock") as lock:  # the lane is busy: nothing starts
         assert lock.acquire()
         status, out, _ = _call(indexed, capsys, "resume", "index-test", "--detach", "--json")
     assert (status, _strict(out)["state"]) == (0, "queued")
