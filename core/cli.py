@@ -11,6 +11,7 @@ import os
 import sys
 from typing import NoReturn
 
+from core.commands import explaining_options
 from core.commands.follow import INTERRUPTED, Interrupted
 from core.errors import AtlasError, explain_os_error
 from core.workspace import WORKSPACE_ENV, Workspace
@@ -23,6 +24,7 @@ _COMMANDS = {
     "resume": "core.commands.work:resume",
     "show": "core.commands.reading:show",
     "top": "core.commands.reading:top",
+    **explaining_options.COMMANDS,
     "rebuild": "core.commands.serving:rebuild",
     "serve": "core.commands.serving:serve",
 }
@@ -90,6 +92,7 @@ def _parser() -> argparse.ArgumentParser:
     top.add_argument("--model", metavar="SLUG", help="an indexed model's name; that of the largest index if not given")
     top.add_argument("--run", help="the index run to compare with")
     top.add_argument("--n", type=int, default=20, help="how many units (20)")
+    explaining_options.add_explaining(add)
     add("rebuild", "Make the cache again from the runs.")
     serve = add("serve", "Open the dashboard.")
     serve.add_argument("--port", type=int, default=8501, help="(8501)")

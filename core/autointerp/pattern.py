@@ -43,6 +43,10 @@ class Pattern:
                 found[at] = self.words.get(fold(pieces[at]), self.level)
         return found
 
+    def tokens_only(self) -> "Pattern":
+        """The same without left contexts and without other spellings: a token lookup table."""
+        return Pattern({ids: value for ids, value in self.rules.items() if len(ids) == 1}, {}, self.level)
+
     def to_json(self) -> dict[str, Any]:
         rules = [[*key, value] for key, value in self.rules.items()]
         return {"level": self.level, "rules": rules, "words": dict(self.words)}

@@ -11,6 +11,7 @@ from typing import Any
 
 import core
 from core.autointerp.evidence import Library
+from core.autointerp.explanation import Explanation
 from core.autointerp.files import Outcome, find_parts, write_outcomes
 from core.autointerp.models import Models
 from core.autointerp.request import ExplainRequest
@@ -52,7 +53,7 @@ class _Run:
         self._entries = find_parts(run_dir)
         self._before = _spent_before(run_dir)
         self._finished = {name for entry in self._entries for name in entry["work"]}
-        self._models = Models(workspace, request.budget, lambda identity: load_explanation(workspace, identity), self._before)
+        self._models = Models(workspace, request.budget, lambda identity: _given(workspace, identity), self._before)
         self._worker = Worker(workspace, run_dir.name, request, Library(workspace), self._models)
         self._indexes: dict[str, None] = dict.fromkeys(name for entry in self._entries for name in entry.get("indexes", ()))
         self._total = len(request.units) * len(request.settings)
@@ -136,6 +137,12 @@ class _Run:
                 "provenance": {"code": core.__version__, "seed": self._request.seed},
             },
         )
+
+
+def _given(workspace: Workspace, identity: str) -> Explanation:
+    """An explanation that an earlier run made. Raises AtlasError."""
+    view = load_explanation(workspace, identity)
+    return Explanation(view.unit, view.text, view.explainer, view.author, view.pattern, view.recipe)
 
 
 def _manifest(run_dir: Path) -> dict[str, Any]:

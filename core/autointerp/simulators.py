@@ -23,6 +23,20 @@ class PatternSimulator:
         return Simulation(explanation.pattern.predict(text.ids, text.pieces), "activation")
 
 
+class LookupSimulator:
+    """Reads only the single tokens of an explanation's pattern: the paper's token lookup table."""
+
+    name = "lookup"
+
+    def __init__(self) -> None:
+        self.recipe: dict[str, Any] = {}
+
+    async def simulate(self, explanation: Explanation, text: Text) -> Simulation:
+        if explanation.pattern is None:
+            return Simulation.failure(text, "the explanation carries no token table: use the pattern explainer, or another simulator")
+        return simulate_lookup(explanation.pattern.tokens_only(), text)
+
+
 class SentenceSimulator:
     """Reads only what an explanation's sentence says between stars."""
 
@@ -50,6 +64,5 @@ def simulate_lookup(table: Pattern, text: Text) -> Simulation:
 
 def simulator(choice: SimulatorChoice, models: Models) -> Simulator:
     """The simulator of a choice. Raises AtlasError when its model cannot be had."""
-    if choice.name == "sentence":
-        return SentenceSimulator()
-    return PatternSimulator() if choice.endpoint is None else models.simulator(choice)
+    without = {"pattern": PatternSimulator, "sentence": SentenceSimulator, "lookup": LookupSimulator}
+    return without[choice.name]() if choice.name in without else models.simulator(choice)

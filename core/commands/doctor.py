@@ -46,7 +46,7 @@ def doctor(arguments: argparse.Namespace, workspace: Workspace) -> int:
     checks = [_python(), *map(_package, PACKAGES), *_torch(), *_embedded(), *_workspace(workspace)]
     ok = all(check.ok for check in checks if check.needed)
     rows = [["ok" if check.ok else "FAIL" if check.needed else "none", check.name, check.detail] for check in checks]
-    verdict = "everything needed is here" if ok else "something is missing: see the lines with FAIL"
+    verdict = "everything needed is here" if ok else "something is missing or damaged: see the lines with FAIL"
     emit(arguments, {"ok": ok, "checks": [vars(check) for check in checks]}, [*table(rows), "", verdict])
     return 0 if ok else 1
 
@@ -113,7 +113,7 @@ def _workspace(workspace: Workspace) -> list[Check]:
         written = Check("workspace", False, f"{workspace.path} cannot be written ({error.strerror}): choose another with --workspace")
     free = shutil.disk_usage(workspace.path).free
     disk = Check("disk", free >= LOW_DISK, f"{free / 1e9:,.1f} GB free", needed=False)
-    return [written, disk, _registry(workspace), _cache(workspace)]
+    return [written, disk, _registry(workspace), *_indexes(workspace), _cache(workspace)]
 
 
 def _registry(workspace: Workspace) -> Check:
@@ -124,6 +124,22 @@ def _registry(workspace: Workspace) -> Check:
     except AtlasError as error:
         return Check("runs", False, str(error))
     return Check("runs", True, f"{len(runs)}, of which {sum(run.active for run in runs)} queued or running")
+
+
+def _indexes(workspace: Workspace) -> list[Check]:
+    """Whether the files of every index have the size they were written with. (`resume` and `rebuild` read them whole.)"""
+    from core.store.catalog import read_current, scan
+    from core.store.ingest import verify
+
+    found, broken = scan(workspace)
+    for index in found:
+        try:
+            read_current(workspace, index, lambda current: verify(current, whole=False))
+        except AtlasError as error:
+            broken[index.run] = str(error)
+    sound = len(found) - sum(index.run in broken for index in found)
+    checks = [Check(f"index {run}", False, sentence) for run, sentence in sorted(broken.items())]
+    return [*checks, Check("indexes", True, f"{sound} with all their files")]
 
 
 def _cache(workspace: Workspace) -> Check:

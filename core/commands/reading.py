@@ -30,16 +30,13 @@ def show(arguments: argparse.Namespace, workspace: Workspace) -> int:
 def top(arguments: argparse.Namespace, workspace: Workspace) -> int:
     """Print the units that fire strongest on a text, against the largest activation each had in its corpus."""
     from core.runs import client
-    from core.store.catalog import indexes
+    from core.store.catalog import indexes_of
     from core.store.texts import load_vocab
 
     if not 1 <= arguments.n <= 1000:
         raise AtlasError("The number of units must be from 1 to 1,000.")
-    found = indexes(workspace)
-    slug = arguments.model or next((index.slug for index in found), None)
-    if slug is None:
-        raise AtlasError("Nothing is indexed yet: start an index with `python -m core index`.")
-    basis = next((index.basis for index in found if index.slug == slug), "neurons")
+    index = indexes_of(workspace, arguments.model, arguments.run)[0]
+    slug, basis = index.slug, index.basis
     answer = client.call(workspace, "try_text", TRY_SECONDS, on_progress=note, subject=slug, run=arguments.run, text=arguments.text)
     vocab = load_vocab(workspace, slug)
     tokens: list[int] = answer["tokens"]

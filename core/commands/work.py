@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import sys
 import time
 from pathlib import Path
 from typing import Any, cast
@@ -76,7 +77,7 @@ def _carry_out(arguments: argparse.Namespace, workspace: Workspace, run: Run) ->
         emit(arguments, as_document(run), [f"{run.id} is {run.state}: `python -m core runs` shows how it goes"])
         return 0
     done = follow(workspace, run.id)
-    _ingest(workspace)
+    remarks = take_in(workspace)
     from core.store.catalog import load_index
 
     found = load_index(workspace, done.id)
@@ -99,27 +100,36 @@ def _carry_out(arguments: argparse.Namespace, workspace: Workspace, run: Run) ->
         [
             f"{done.id} done in {duration(spent)}: {units:,} units of {found.slug} over {found.tokens_done:,} tokens"
             f" in {found.contexts_done:,} contexts",
+            f"its results are in {found.folder}",
             f"show one: python -m core show {found.slug}/{found.sites[0]}/{found.basis}/0",
         ],
     )
+    sys.stdout.flush()  # the remarks come after what they are about
+    for sentence in remarks:
+        note(sentence)
     return 0
 
 
-def _ingest(workspace: Workspace) -> None:
-    """Bring the cache up to date if nobody has it open; an open dashboard does so by itself."""
+def take_in(workspace: Workspace) -> list[str]:
+    """Bring the cache up to date if nobody has it open (an open dashboard does so by itself), and return remarks.
+
+    The run is done and on disk whatever happens here, such as a full disk: that is a remark too.
+    """
+    import duckdb
+
     from core.store.cache import Cache
 
     if dashboard_lock(workspace).held_elsewhere():
-        return
+        return []
     try:
         cache = Cache.open(workspace)
-    except AtlasError:
-        return
-    try:
-        for sentence in [*cache.notices, *cache.ingest()]:
-            note(sentence)
-    finally:
-        cache.close()
+        try:
+            return [*cache.notices, *cache.ingest()]
+        finally:
+            cache.close()
+    except (AtlasError, OSError, duckdb.Error) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
+        return [f"The run is done, but the cache could not take it in ({reason}): the dashboard does so when it next starts."]
 
 
 def _is_damaged(workspace: Workspace, run: str) -> bool:

@@ -1,0 +1,272 @@
+"""Commands that explain and score: `explain`, `simulate`, `score`, `revise`, `study`."""
+
+import argparse
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+from core.autointerp.request import ARMS, ExplainerChoice, ExplainRequest, Setting, SimulatorChoice
+from core.autointerp.selection import Selection, select
+from core.autointerp.studies import STUDIES, study_settings
+from core.commands.follow import as_document, follow
+from core.commands.output import duration, emit, note, number, printable, table
+from core.commands.work import take_in
+from core.errors import AtlasError
+from core.llm.endpoint import Endpoint
+from core.runs import lanes
+from core.runs.registry import Registry, Run
+from core.store.catalog import find_unit, indexes, load_index
+from core.store.explained import load_explained
+from core.store.explained_ingest import places
+from core.store.explanation_view import ExplanationView, ScoreView, load_explanation
+from core.store.parts import read_columns
+from core.units import UnitName
+from core.workspace import Workspace
+
+SHOWN = 200
+"""Explanations listed for people; `--json` gives all."""
+
+
+def explain(arguments: argparse.Namespace, workspace: Workspace) -> int:
+    """Explain units, simulate, score."""
+    setting = _setting(arguments)
+    return _carry_out(arguments, workspace, ExplainRequest(_units(arguments, workspace), (setting,), arguments.seed, _budget(arguments)))
+
+
+def simulate(arguments: argparse.Namespace, workspace: Workspace) -> int:
+    """Simulate a sentence or an earlier explanation on a unit's records and print simulated beside true."""
+    return _again(arguments, workspace, with_records=True)
+
+
+def score(arguments: argparse.Namespace, workspace: Workspace) -> int:
+    """Score a sentence or an earlier explanation, on the records asked for."""
+    return _again(arguments, workspace, with_records=False)
+
+
+def revise(arguments: argparse.Namespace, workspace: Workspace) -> int:
+    """Explain, then revise; every step with its scores."""
+    if arguments.arm not in ARMS:
+        raise AtlasError(f"“{arguments.arm}” is not an arm of revision: choose {', '.join(ARMS)}.")
+    setting = replace(_setting(arguments), arm=arguments.arm).checked()
+    return _carry_out(arguments, workspace, ExplainRequest(_units(arguments, workspace), (setting,), arguments.seed, _budget(arguments)))
+
+
+def study(arguments: argparse.Namespace, workspace: Workspace) -> int:
+    """Do one of the studies and print its table."""
+    if arguments.name not in STUDIES:
+        raise AtlasError(f"“{arguments.name}” is not a study: choose {', '.join(STUDIES)}.")
+    settings = study_settings(arguments.name, _setting(arguments), tuple(index.slug for index in indexes(workspace)))
+    request = ExplainRequest(_units(arguments, workspace), settings, arguments.seed, _budget(arguments), arguments.name)
+    return _carry_out(arguments, workspace, request)
+
+
+def explanation_document(view: ExplanationView) -> dict[str, Any]:
+    """One explanation as `--json` prints it: its first score, and the controls of the same kind beside it."""
+    own = next((one for one in view.scores if one.role == "simulated"), None)
+    simulator = view.settings.get("simulator", {})
+    document: dict[str, Any] = {
+        "id": view.identity,
+        "unit": str(view.unit),
+        "text": view.text,
+        "explainer": view.explainer,
+        "author": view.author,
+        "simulator": own.simulator if own is not None else simulator.get("name", ""),
+        "setting": view.setting,
+        "step": view.step,
+        "score": None if own is None else _score_document(own),
+        "controls": {},
+        "scores": [_score_document(one) | {"role": one.role} for one in view.scores],
+        "train_contexts": list(view.train),
+        "failed": view.failed,
+    }
+    if own is not None:
+        for role in ("lookup", "shuffled", "paraphrase"):
+            control = view.score(role, own.score.kind, own.split)
+            if control is not None:
+                said = {"text": control.said, "unit": control.said_of} if control.said_of else {}
+                document["controls"][role] = _score_document(control) | said
+    return document
+
+
+def _score_document(one: ScoreView) -> dict[str, Any]:
+    score = one.score
+    names = ("kind", "rho", "low", "high", "r2", "explained", "record_rho", "n_tokens", "n_records", "coverage", "reason")
+    recipe = {"split": one.split, "simulator": one.simulator, "calibration": one.calibration, "contexts": list(one.contexts)}
+    return {name: getattr(score, name) for name in names} | recipe
+
+
+def _again(arguments: argparse.Namespace, workspace: Workspace, *, with_records: bool) -> int:
+    setting = _setting(arguments)
+    if arguments.say is not None:
+        explainer, unit = ExplainerChoice("by-hand", text=arguments.say), UnitName.parse(arguments.what)
+    else:
+        explainer, unit = ExplainerChoice("given", given=arguments.what), load_explanation(workspace, arguments.what).unit
+    request = ExplainRequest((unit,), (replace(setting, explainer=explainer.checked()),), arguments.seed, _budget(arguments))
+    return _carry_out(arguments, workspace, request, with_records=with_records)
+
+
+def _units(arguments: argparse.Namespace, workspace: Workspace) -> tuple[UnitName, ...]:
+    names = tuple(UnitName.parse(text) for text in arguments.units)
+    if bool(names) == (arguments.filter is not None):
+        raise AtlasError("Name units, or choose them with --filter, one of the two.")
+    if names:
+        for name in names:
+            find_unit(workspace, name, arguments.run)
+        return names
+    selection = Selection.parse(arguments.filter)
+    found = indexes(workspace)
+    if arguments.run is not None:
+        index = load_index(workspace, arguments.run)
+    elif found:
+        index = found[0]
+    else:
+        raise AtlasError("Nothing is indexed yet: start an index with `python -m core index`.")
+    return tuple(select(workspace, index, selection))
+
+
+def _setting(arguments: argparse.Namespace) -> Setting:
+    explaining, simulating = _endpoint(arguments, "explainer"), _endpoint(arguments, "simulator")
+    explainer = ExplainerChoice(
+        arguments.explainer,
+        explaining if arguments.explainer in ("token-activation", "token-list", "logit-effect") else None,
+        records=arguments.records,
+        length=arguments.length,
+        source=arguments.source,
+        quantile=arguments.quantile,
+        normalise=arguments.normalise,
+    )
+    simulator = SimulatorChoice(
+        arguments.simulator, simulating if arguments.simulator in ("local", "completions", "chat") else None, arguments.calibration
+    )
+    return Setting(
+        explainer=explainer.checked(),
+        simulator=simulator.checked(),
+        kinds=tuple(arguments.kind or ["top-and-random"]),
+        split=arguments.split,
+        active_only=arguments.active_only,
+        controls=tuple(arguments.controls.split(",")) if arguments.controls else (),
+        index=arguments.run or "",
+    ).checked()
+
+
+def _endpoint(arguments: argparse.Namespace, role: str) -> Endpoint | None:
+    """What `--explainer-model` and `--simulator-model` name; `--model` and `--endpoint` stand for both."""
+    model = getattr(arguments, f"{role}_model") or arguments.model
+    url = getattr(arguments, f"{role}_endpoint") or arguments.endpoint
+    if not model:
+        return None
+    if arguments.simulator == "local" and role == "simulator":
+        url = "in-process"
+    return Endpoint(
+        url or "in-process", model, arguments.key_env, arguments.concurrency, arguments.timeout, arguments.price_in, arguments.price_out
+    )
+
+
+def _budget(arguments: argparse.Namespace) -> dict[str, float] | None:
+    caps = {"calls": arguments.max_calls, "tokens": arguments.max_tokens, "money": arguments.max_money}
+    return {name: float(cap) for name, cap in caps.items() if cap is not None} or None
+
+
+def _carry_out(arguments: argparse.Namespace, workspace: Workspace, request: ExplainRequest, *, with_records: bool = False) -> int:
+    lane = "interactive" if len(request.units) * len(request.settings) <= 8 else "batch"
+    run = Registry(workspace).submit("explain", request.to_params(), lane=lane)
+    lanes.ensure_workers(workspace)
+    if arguments.detach:
+        emit(arguments, as_document(run), [f"{run.id} is {run.state}: `python -m core runs` shows how it goes"])
+        return 0
+    done = follow(workspace, run.id)
+    for sentence in take_in(workspace):
+        note(sentence)
+    views = _views(workspace, done.id)
+    document = {
+        **as_document(done),
+        "study": request.study,
+        "spend": load_explained(workspace, done.id).spend,
+        "explanations": [explanation_document(view) | (_records(view) if with_records else {}) for view in views],
+    }
+    lines = _study_lines(views) if request.study else _lines(views)
+    if with_records:
+        lines += [line for view in views for line in _record_lines(view)]
+    emit(arguments, document, [*lines, *_closing(done, views)])
+    return 0
+
+
+def _views(workspace: Workspace, run: str) -> list[ExplanationView]:
+    found = load_explained(workspace, run)
+    tables = [read_columns(found.path(part, "explanations"), ["explanation"]) for part in found.parts]
+    identities = [identity for part in tables for identity in part.column("explanation").to_pylist()]
+    return [load_explanation(workspace, identity) for identity in sorted(identities, key=lambda identity: places(found.run, identity))]
+
+
+def _lines(views: Sequence[ExplanationView]) -> list[str]:
+    rows = [["UNIT", "RHO", "INTERVAL", "COVER", "LOOKUP", "SHUFFLED", "EXPLANATION"]]
+    for view in views[:SHOWN]:
+        document = explanation_document(view)
+        own, controls = document["score"], document["controls"]
+        name = str(view.unit).partition("/")[2] + (f" step {view.step}" if view.step else "")
+        if own is None:
+            rows.append([name, "–", "", "", "", "", f"failed: {printable(view.failed)}"])
+            continue
+        reason = f" ({own['reason']})" if own["reason"] else ""
+        rows.append(
+            [
+                name,
+                number(own["rho"], 2),
+                f"{number(own['low'], 2)} to {number(own['high'], 2)}",
+                f"{own['coverage']:.0%}",
+                *(number(controls.get(role, {}).get("rho"), 2) for role in ("lookup", "shuffled")),
+                printable(view.text) + reason,
+            ]
+        )
+    more = [f"… and {len(views) - SHOWN:,} more: --json gives all"] if len(views) > SHOWN else []
+    return table(rows, (1, 3, 4, 5)) + more
+
+
+def _study_lines(views: Sequence[ExplanationView]) -> list[str]:
+    """Mean scores by setting."""
+    by_setting: dict[str, list[dict[str, Any]]] = {}
+    for view in views:
+        by_setting.setdefault(f"{view.setting}{f' step {view.step}' if view.step else ''}", []).append(explanation_document(view))
+    rows = [["SETTING", "UNITS", "MEAN RHO", "LOOKUP", "SHUFFLED", "UNDEFINED"]]
+    for setting, documents in by_setting.items():
+        own = [document["score"]["rho"] for document in documents if document["score"] is not None]
+        controls = [
+            [document["controls"][role]["rho"] for document in documents if role in document["controls"]] for role in ("lookup", "shuffled")
+        ]
+        undefined = len(documents) - sum(map(math.isfinite, own))
+        rows.append([setting, str(len(documents)), *(number(_mean(values), 3) for values in (own, *controls)), str(undefined)])
+    return table(rows, (1, 2, 3, 4, 5))
+
+
+def _mean(values: Sequence[float]) -> float | None:
+    defined = [value for value in values if math.isfinite(value)]
+    return sum(defined) / len(defined) if defined else None
+
+
+def _records(view: ExplanationView) -> dict[str, Any]:
+    return {
+        "records": [
+            {
+                "context": one.context, "split": one.split, "origin": one.origin, "pieces": list(one.pieces), "failed": one.failed,
+                "activations": one.activations.tolist(), "simulated": one.simulated.tolist(), "scale": one.scale,
+            }
+            for one in view.simulations
+        ]
+    }  # fmt: skip
+
+
+def _record_lines(view: ExplanationView) -> list[str]:
+    lines: list[str] = []
+    for one in view.simulations:
+        lines += ["", f"{one.origin} record, context {one.context} ({one.split})" + (f": failed: {one.failed}" if one.failed else "")]
+        rows = [["TOKEN", "TRUE", "SIMULATED"]]
+        for piece, true, simulated in zip(one.pieces, one.activations.tolist(), one.simulated.tolist(), strict=False):
+            rows.append([printable(piece), number(true, 2), number(simulated, 2)])
+        lines += table(rows, (1, 2))
+    return lines
+
+
+def _closing(run: Run, views: Sequence[ExplanationView]) -> list[str]:
+    spent = None if run.started is None or run.finished is None else run.finished - run.started
+    return [f"{run.id} done in {duration(spent)}: {len(views):,} explanations"]
