@@ -104,8 +104,11 @@ def load_index(workspace: Workspace, run: str) -> IndexInfo:
     raise AtlasError(f"The run “{run}” has no index here{_present(index.run for index in found)}.")
 
 
-def find_index(workspace: Workspace, subject: str, site: Site, run: str | None = None) -> IndexInfo:
-    """The index that answers for a site: of run `run`, else the one over most tokens. Raises AtlasError saying what there is."""
+def indexes_of(workspace: Workspace, subject: str | None, run: str | None = None) -> list[IndexInfo]:
+    """The indexes of a subject, of run `run` only if that is given, the one over most tokens first; at least one.
+
+    Without a subject those of the run's, or of the largest index's. Raises AtlasError saying what there is.
+    """
     found, broken = scan(workspace)
     if not found:
         raise AtlasError(
@@ -113,10 +116,17 @@ def find_index(workspace: Workspace, subject: str, site: Site, run: str | None =
         )
     if run is not None:
         found = [load_index(workspace, run)]
-    mine = [index for index in found if index.slug == subject]
+    chosen = found[0].slug if subject is None else subject
+    mine = [index for index in found if index.slug == chosen]
     if not mine:
         where = "here" if run is None else f"in the run “{run}”"
-        raise AtlasError(f"The model “{subject}” is not indexed {where}{_present(index.slug for index in found)}.")
+        raise AtlasError(f"The model “{chosen}” is not indexed {where}{_present(index.slug for index in found)}.")
+    return mine
+
+
+def find_index(workspace: Workspace, subject: str, site: Site, run: str | None = None) -> IndexInfo:
+    """The index that answers for a site: of run `run`, else the one over most tokens. Raises AtlasError saying what there is."""
+    mine = indexes_of(workspace, subject, run)
     if site.layer >= mine[0].n_layers:
         raise AtlasError(f"Layer {site.layer} is out of range: the model's layers are 0 to {mine[0].n_layers - 1}.")
     for index in mine:

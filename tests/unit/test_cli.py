@@ -14,9 +14,12 @@ import duckdb
 import pytest
 
 from core.cli import main
+from core.commands import work
 from core.commands.output import duration, number, printable, table
+from core.errors import AtlasError
 from core.runs.locks import FileLock
 from core.runs.registry import Registry
+from core.store.cache import Cache
 from core.store.units import load_unit
 from core.units import UnitName
 from core.workspace import Workspace, write_json
@@ -280,6 +283,72 @@ def test_a_done_run_is_resumed_only_when_its_files_are_damaged(indexed: Workspac
         assert lock.acquire()
         status, out, _ = _call(indexed, capsys, "resume", "index-test", "--detach", "--json")
     assert (status, _strict(out)["state"]) == (0, "queued")
+
+
+@pytest.mark.parametrize("failure", [AtlasError, duckdb.OutOfMemoryException, OSError])
+def test_a_run_that_is_done_is_a_success_even_if_the_cache_cannot_take_it_in(
+    indexed: Workspace, capsys: Capture, monkeypatch: pytest.MonkeyPatch, failure: type[Exception]
+) -> None:
+    entry = {"run": "index-test", "kind": "index", "lane": "batch", "created": 1.0, "params": {"model": "m"}}
+    write_json(indexed.runs / "index-test" / "params.json", entry)
+    Registry(indexed).restore()
+
+    def fail(_: Cache) -> list[str]:
+        raise failure("The disk is full.\nMore about it.")
+
+    monkeypatch.setattr(work.lanes, "ensure_workers", lambda _: False)
+    monkeypatch.setattr(work, "follow", lambda *_: Registry(indexed).get("index-test"))
+    monkeypatch.setattr(Cache, "ingest", fail)
+    status, out, err = _call(indexed, capsys, "index", "--json")
+    assert status == 0
+    assert (_strict(out)["state"], _strict(out)["folder"]) == ("done", str(indexed.runs / "index-test"))
+    assert err.startswith("The run is done, but the cache could not take it in (The disk is full): ")
+    assert err.count("\n") == 1
+    assert f"its results are in {indexed.runs / 'index-test'}" in _call(indexed, capsys, "index")[1]
+
+
+def test_doctor_names_a_run_with_a_damaged_file_and_what_mends_it(indexed: Workspace, capsys: Capture) -> None:
+    def found() -> tuple[int, dict[str, Any]]:
+        status, out, _ = _call(indexed, capsys, "doctor", "--json")
+        return status, {check["name"]: check for check in _strict(out)["checks"]}
+
+    status, checks = found()
+    assert (status, checks["indexes"]["detail"]) == (0, "1 with all their files")
+    path = next((indexed.runs / "index-test").rglob("records.parquet"))
+    whole = path.read_bytes()
+    for content, said in ((whole[:-1], "records.parquet is damaged"), (None, "records.parquet is missing")):
+        path.unlink() if content is None else path.write_bytes(content)
+        status, checks = found()
+        assert (status, checks["index index-test"]["ok"]) == (1, False)
+        assert said in checks["index index-test"]["detail"]
+        assert checks["index index-test"]["detail"].endswith("make it again with python -m core resume index-test.")
+        assert checks["indexes"]["detail"] == "0 with all their files"
+    path.write_bytes(whole)
+    (indexed.runs / "index-test" / "manifest.json").write_text("{", "utf8")
+    assert "manifest.json is damaged" in found()[1]["index index-test"]["detail"]
+
+
+def test_top_names_the_models_there_are_and_reads_the_one_of_a_run(
+    indexed: Workspace, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_synthetic_index(indexed, run="index-other", slug="other", seed=9, contexts=8)
+    asked: list[dict[str, Any]] = []
+
+    def answer(*_: object, **question: Any) -> dict[str, Any]:
+        asked.append(question)
+        return {"tokens": [], "strongest": [], "run": question["run"], "sites": [], "fires": []}
+
+    monkeypatch.setattr("core.runs.client.call", answer)
+    sentence = _refused(indexed, capsys, "top", "--text", "x", "--model", "none-such")
+    assert "The model “none-such” is not indexed here: there is other, tiny." in sentence
+    assert "in the run “index-other”: there is other." in _refused(
+        indexed, capsys, "top", "--text", "x", "--model", "tiny", "--run", "index-other"
+    )
+    assert "has no index here: there is index-other, index-test." in _refused(indexed, capsys, "top", "--text", "x", "--run", "none")
+    assert asked == []
+    for given, subject in (((), "tiny"), (("--run", "index-other"), "other"), (("--model", "other"), "other")):
+        assert _call(indexed, capsys, "top", "--text", "x", *given)[0] == 0
+        assert asked[-1]["subject"] == subject
 
 
 def test_serve_refuses_a_busy_port_a_second_dashboard_and_a_newer_cache(indexed: Workspace, capsys: Capture) -> None:
