@@ -9,7 +9,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from transformers.utils import logging
 
 from core.errors import AtlasError, explain_os_error
-from core.subject import embedded
+from core.subject import embedded, random_weights
 from core.subject.architectures import architecture_of
 from core.subject.checkpoint import commit_of, explained, hash_weights, read_config, weight_files
 from core.subject.info import SubjectInfo, subject_folder, subject_info
@@ -52,7 +52,8 @@ def load_subject(
 ) -> Subject:
     """Load a decoder-only language model and register it (subjects/<slug>/) the first time.
 
-    name: a slug of this workspace, `default` for the embedded model, a folder, or a hub id.
+    name: a slug of this workspace, `default` for the embedded model, a folder, or a hub id; `random:` before it for the same model with
+    random weights.
     dtype: `float32` or `bfloat16`. device: `auto`, `cpu`, `cuda`, `cuda:1` or `mps`.
     architecture: module paths by hand, for a model that the table does not know (see `architecture_by_hand`).
     Raises AtlasError for whatever is wrong with the name, the files, the architecture or the device. Code that comes with a
@@ -103,6 +104,11 @@ def _place(workspace: Workspace, name: str, revision: str | None) -> _Place:
         raise AtlasError("A model's name holds only printable characters: give a folder's path, a hub id, or default.")
     if "://" in name:
         raise AtlasError(f"{name} is an address: write the model's name on the hub, such as EleutherAI/pythia-70m, or a folder's path.")
+    if name.startswith(random_weights.PREFIX):
+        base = _place(workspace, name.removeprefix(random_weights.PREFIX), revision)
+        called = base.info.slug if base.info is not None else embedded.SLUG if base.source == "embedded" else base.name
+        folder = str(random_weights.prepare(workspace, base.path, commit_of(base.path, base.revision), called))
+        return _Place("folder", folder, folder, architecture=base.architecture)
     if name in ("default", embedded.SLUG):
         return _Place("embedded", str(embedded.prepare(workspace)), embedded.SOURCE)
     plain = not any(character in name for character in "/\\~ ")
