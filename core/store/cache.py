@@ -5,7 +5,7 @@ One process owns it, and every row can be made again from the runs.
 
 import threading
 import time
-from collections.abc import Generator
+from collections.abc import Generator, Iterable
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -13,8 +13,10 @@ from typing import Any
 import duckdb
 
 from core.errors import AtlasError, explain_os_error
-from core.store import catalog
+from core.store import catalog, explained
 from core.store.catalog import IndexInfo
+from core.store.explained import ExplainedRun
+from core.store.explained_ingest import delete_explained, update_run
 from core.store.ingest import delete_run, fingerprint, replace_run, sweep, verify
 from core.store.migrations import NotACache, check_version, migrate, schema_version
 from core.store.parts import DamagedPart
@@ -164,10 +166,43 @@ class Cache:
                 if changed:
                     with _transaction(cursor):
                         sweep(cursor)
+                explained_changed = self._ingest_explained(cursor, broken, whole=whole)
+                if changed or explained_changed:
                     _checkpoint(cursor)
             if changed and self._wasteful():
                 self._compact()
             return [broken[run] for run in sorted(broken)]
+
+    def _ingest_explained(self, cursor: duckdb.DuckDBPyConnection, broken: dict[str, str], *, whole: bool) -> bool:
+        """The same for runs of explaining; sentences are added to `broken`. Returns whether any row changed."""
+        found, unreadable = explained.scan(self.workspace)
+        broken |= unreadable
+        rows: list[Any] = cursor.execute("SELECT run, fingerprint FROM explain_runs").fetchall()
+        stored: dict[str, str] = dict(rows)
+        gone = stored.keys() - {run.run for run in found} - unreadable.keys()
+        if gone:
+            with _transaction(cursor):
+                for run in gone:
+                    delete_explained(cursor, run)
+        changed = bool(gone)
+        for run in sorted(found, key=lambda run: run.run):
+            known = self._failed.get(run.run)
+            if known is not None and known[0] == _explained_signature(run):
+                broken[run.run] = known[1]
+            elif known is not None or stored.get(run.run) != run.fingerprint:
+                with _transaction(cursor):
+                    wrong = update_run(cursor, run, whole=whole)
+                changed = True
+                self._failed.pop(run.run, None)
+                if wrong is not None and self._still_there(run):
+                    broken[run.run] = catalog.broken_file(self.workspace, run.run, *wrong)
+                    self._failed[run.run] = (_explained_signature(run), broken[run.run])
+        return changed
+
+    def _still_there(self, run: ExplainedRun) -> bool:
+        """Whether the run is as it was read: not deleted or published anew meanwhile, which the next ingest sees."""
+        current = next((one for one in explained.explained_runs(self.workspace) if one.run == run.run), None)
+        return current is not None and current.generation == run.generation
 
     def _take_in(self, cursor: duckdb.DuckDBPyConnection, index: IndexInfo, *, whole: bool) -> str | None:
         """Replace one run's rows; the sentence that says why not, when they cannot be read."""
@@ -319,8 +354,16 @@ def _first_line(error: Exception) -> str:
 
 def _signature(index: IndexInfo) -> Any:
     """Changes when trying again may succeed: another manifest, or another file behind it."""
-    found: list[Any] = [fingerprint(index)]
-    for *_, path, _entry in index.parts():
+    return _files_signature(fingerprint(index), (path for *_, path, _entry in index.parts()))
+
+
+def _explained_signature(run: ExplainedRun) -> Any:
+    return _files_signature(run.fingerprint, (run.path(part, name) for part in run.parts for name in explained.FILES))
+
+
+def _files_signature(fingerprint: str, paths: Iterable[Path]) -> Any:
+    found: list[Any] = [fingerprint]
+    for path in paths:
         try:
             stat = path.stat()
             found.append((stat.st_mtime_ns, stat.st_size, stat.st_ino))

@@ -80,7 +80,11 @@ class IndexInfo:
         return sum(int(entry["bytes"]) for entry in entries)
 
 
-_manifests: Remembered[FileKey, IndexInfo | None] = Remembered(512)
+_manifests: Remembered[FileKey, IndexInfo | None] = Remembered(4096)
+
+
+class NewerManifest(Exception):
+    """A manifest that a newer program wrote; its text is the layout's number."""
 
 
 def indexes(workspace: Workspace) -> list[IndexInfo]:
@@ -174,6 +178,11 @@ def broken_file(workspace: Workspace, run: str, path: Path, what: str) -> str:
     return f"{shown} {what}: make it again with python -m core resume {run}."
 
 
+def newer_manifest(run: str, error: NewerManifest) -> str:
+    """The sentence about a manifest that this program is too old to read."""
+    return f"runs/{run}/manifest.json was written by a newer Neuron Atlas (layout {error}): update the program to see this run."
+
+
 def shown_sites(sites: Iterable[Site]) -> str:
     """Sites as a person writes them: “mlp.0-29, resid.3”."""
     spans: list[str] = []
@@ -213,10 +222,8 @@ def scan(workspace: Workspace) -> tuple[list[IndexInfo], dict[str, str]]:
             index = _manifests.get(key, lambda path=path, key=key: _read(path, key))
         except FileNotFoundError:
             continue  # the run was deleted between the listing and the reading
-        except _NewerManifest as error:
-            broken[run] = (
-                f"runs/{run}/manifest.json was written by a newer Neuron Atlas (layout {error}): update the program to see this run."
-            )
+        except NewerManifest as error:
+            broken[run] = newer_manifest(run, error)
         except (OSError, ValueError, KeyError, TypeError, AttributeError, AtlasError):
             broken[run] = broken_file(workspace, run, path, "is damaged")
         else:
@@ -225,16 +232,12 @@ def scan(workspace: Workspace) -> tuple[list[IndexInfo], dict[str, str]]:
     return sorted(found, key=lambda index: (-index.tokens_done, -index.written, index.run)), broken
 
 
-class _NewerManifest(Exception):
-    pass
-
-
 def _read(path: Path, key: FileKey) -> IndexInfo | None:
     document: dict[str, Any] = json.loads(path.read_text("utf8"))
-    if document["schema"] > MANIFEST_SCHEMA:
-        raise _NewerManifest(document["schema"])
     if document["kind"] != "index":
-        return None
+        return None  # what other kinds publish is theirs to read, see core/store/explained.py
+    if document["schema"] > MANIFEST_SCHEMA:
+        raise NewerManifest(document["schema"])
     index = IndexInfo(
         run=path.parent.name,
         folder=path.parent,

@@ -66,7 +66,7 @@ def replace_run(cursor: duckdb.DuckDBPyConnection, workspace: Workspace, index: 
     first = 0
     for site in index.published:
         for table, rows in site_rows(index, site, text, first).items():
-            _insert(cursor, table, rows)
+            insert(cursor, table, rows)
         first += index.units_at(site)
     row = [index.run, index.slug, index.slice["id"], index.basis, index.state, index.generation, index.contexts_done, index.contexts_total]
     row += [index.tokens_done, index.n_layers, len(index.published), first, index.bytes, fingerprint(index)]
@@ -179,7 +179,7 @@ def _ingest_contexts(cursor: duckdb.DuckDBPyConnection, identity: str, text: Sli
     sources = pa.array(text.sources).take(pa.array(text.document))
     ranks = np.arange(len(text), dtype=np.int32)
     rows = {"slice": _constant(identity, len(text)), "context": ranks, "document": documents, "source": sources, "start": text.start}
-    _insert(cursor, "contexts", pa.table(rows | {"text": text.texts}))
+    insert(cursor, "contexts", pa.table(rows | {"text": text.texts}))
 
 
 def _ingest_vocab(cursor: duckdb.DuckDBPyConnection, workspace: Workspace, index: IndexInfo) -> None:
@@ -191,11 +191,12 @@ def _ingest_vocab(cursor: duckdb.DuckDBPyConnection, workspace: Workspace, index
     vocab = load_vocab(workspace, index.slug)
     ids = range(vocab.size)
     rows = {"subject": _constant(index.slug, vocab.size), "token": np.arange(vocab.size, dtype=np.int32), "text": vocab.pieces(ids)}
-    _insert(cursor, "vocab", pa.table(rows | {"label": [vocab.label(token) for token in ids]}))
+    insert(cursor, "vocab", pa.table(rows | {"label": [vocab.label(token) for token in ids]}))
     cursor.execute("INSERT INTO vocabularies VALUES (?, ?)", key)
 
 
-def _insert(cursor: duckdb.DuckDBPyConnection, table: str, rows: Any) -> None:
+def insert(cursor: duckdb.DuckDBPyConnection, table: str, rows: Any) -> None:
+    """Add the rows of a pyarrow table to a table of the cache, by the names of the columns."""
     cursor.register("incoming", rows)
     try:
         cursor.execute(f"INSERT INTO {table} BY NAME SELECT * FROM incoming")

@@ -43,9 +43,41 @@ MIGRATIONS: tuple[tuple[int, str], ...] = (
         CREATE TABLE vocab (subject VARCHAR NOT NULL, token INTEGER NOT NULL, text VARCHAR NOT NULL, label VARCHAR NOT NULL);
         """,
     ),
+    (
+        2,
+        """
+        -- One row a run of explaining. `settings` is JSON; money and the other sums of what was spent are NULL when no model was asked.
+        CREATE TABLE explain_runs (
+            run VARCHAR NOT NULL, state VARCHAR NOT NULL, generation INTEGER NOT NULL, work_done BIGINT NOT NULL,
+            work_total BIGINT NOT NULL, study VARCHAR NOT NULL, settings VARCHAR NOT NULL, units BIGINT NOT NULL,
+            index_runs VARCHAR[] NOT NULL, written DOUBLE NOT NULL, calls BIGINT, cached BIGINT, tokens_in BIGINT, tokens_out BIGINT,
+            money DOUBLE, fingerprint VARCHAR NOT NULL
+        );
+        -- Which parts the rows of the next two tables came from: a part never changes, so that each is read once.
+        CREATE TABLE explain_parts (run VARCHAR NOT NULL, part INTEGER NOT NULL, hash VARCHAR NOT NULL);
+        -- One row an explanation. `unit_place` and `setting_place` are places in the run, `step` counts the revisions before it.
+        CREATE TABLE explanations (
+            run VARCHAR NOT NULL, part INTEGER NOT NULL, explanation VARCHAR NOT NULL, name VARCHAR NOT NULL, subject VARCHAR NOT NULL,
+            kind VARCHAR NOT NULL, layer SMALLINT NOT NULL, basis VARCHAR NOT NULL, unit INTEGER NOT NULL, index_run VARCHAR NOT NULL,
+            unit_place INTEGER NOT NULL, setting_place INTEGER NOT NULL, setting VARCHAR NOT NULL, step SMALLINT NOT NULL,
+            explainer VARCHAR NOT NULL, author VARCHAR NOT NULL, text VARCHAR NOT NULL, failed VARCHAR NOT NULL, seconds DOUBLE,
+            created DOUBLE
+        );
+        -- One row an explanation, role, kind of score and split. Numbers that are undefined are NULL, and `reason` says why.
+        CREATE TABLE scores (
+            run VARCHAR NOT NULL, part INTEGER NOT NULL, explanation VARCHAR NOT NULL, role VARCHAR NOT NULL, kind VARCHAR NOT NULL,
+            split VARCHAR NOT NULL, simulator VARCHAR NOT NULL, calibration VARCHAR NOT NULL, rho DOUBLE, low DOUBLE, high DOUBLE,
+            r2 DOUBLE, explained DOUBLE, record_rho DOUBLE, n_tokens INTEGER NOT NULL, n_records INTEGER NOT NULL, coverage DOUBLE,
+            reason VARCHAR NOT NULL, said VARCHAR NOT NULL, said_of VARCHAR NOT NULL
+        );
+        """,
+    ),
 )
 LATEST = MIGRATIONS[-1][0]
-TABLES = ("indexes", "units", "top_records", "top_tokens", "contexts", "vocabularies", "vocab")
+TABLES = (
+    *("indexes", "units", "top_records", "top_tokens", "contexts", "vocabularies", "vocab"),
+    *("explain_runs", "explain_parts", "explanations", "scores"),
+)
 
 
 class NotACache(Exception):

@@ -16,6 +16,7 @@ from core.corpus.spec import CorpusSpec
 from core.workspace import Workspace
 from tests.byte_tokenizer import ByteTokenizer
 from tests.synthetic import write_synthetic_index
+from tests.synthetic_explanations import write_synthetic_explanations
 
 PAGE = (Path(__file__).resolve().parents[2] / "docs" / "formats.md").read_text("utf8")
 TYPES: dict[str, pa.DataType] = {
@@ -73,13 +74,22 @@ def test_the_slice_is_as_described(workspace: Workspace, tmp_path: Path) -> None
 
 def test_the_run_and_the_subject_are_as_described(workspace: Workspace, run: Path) -> None:
     manifest: dict[str, Any] = json.loads((run / "manifest.json").read_text("utf8"))
-    assert set(manifest) == _keys("`manifest.json`: the result")
+    assert set(manifest) == _keys("Its `kind` says which of two forms")
     for kind in ("units", "records", "positions"):
         assert _schema(run / manifest["files"]["mlp.0"][kind]["path"]) == _columns(f"### {kind}.parquet")
     assert _schema(run / manifest["effects"]["mlp.0"]["path"]) == _columns("### effects/")
     (subject,) = workspace.subjects.iterdir()
     assert set(json.loads((subject / "subject.json").read_text("utf8"))) == _keys("`subject.json` is the card")
     assert _schema(subject / "vocab.parquet") == _columns("`vocab.parquet`, one row")
+
+
+def test_a_run_that_explains_is_as_described(workspace: Workspace, run: Path) -> None:
+    write_synthetic_explanations(workspace, run="explain-20250101-abc123", units=["tiny/mlp.0/neurons/1"])
+    folder = run.parent / "explain-20250101-abc123"
+    manifest: dict[str, Any] = json.loads((folder / "manifest.json").read_text("utf8"))
+    assert set(manifest) == _keys("`manifest.json` of a run that explains")
+    for name, entry in manifest["parts"][0]["files"].items():
+        assert _schema(folder / entry["path"]) == _columns(f"### {name}.parquet"), name
 
 
 def test_the_example_reads_the_peak_it_says_it_reads(workspace: Workspace, run: Path) -> None:

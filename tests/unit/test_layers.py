@@ -19,9 +19,15 @@ MAY_IMPORT: dict[str, set[str]] = {
     "corpus": {"errors", "units", "workspace", "vocab"},
     "subject": {"errors", "units", "workspace", "vocab"},
     "index": {"errors", "units", "workspace", "vocab", "corpus", "subject", "runs.progress"},
-    "store": {"errors", "units", "workspace", "vocab", "index.bands", "index.bins", "subject.info"},
+    "store": {"errors", "units", "workspace", "vocab", "index.bands", "index.bins", "subject.info"}
+    | {"autointerp.pattern", "autointerp.scoring"},
+    "llm": {"errors", "workspace"},
+    "autointerp": {"errors", "units", "workspace", "vocab", "store", "subject", "llm", "runs.progress", "runs.client"},
     "runs": {"errors", "units", "workspace", "vocab"},
-    "ui": {"errors", "units", "workspace", "vocab", "store", "runs", "corpus.spec", "subject.info", "index.bins", "index.request"},
+    "findings": {"errors", "units", "workspace"},
+    "ui": {"errors", "units", "workspace", "vocab", "store", "runs", "corpus.spec", "subject.info", "index.bins", "index.request"}
+    | {"findings", "llm.endpoint", "llm.estimate"}
+    | {f"autointerp.{name}" for name in ("request", "scoring", "splits", "calibration", "files", "explanation")},
 }
 """Part of core -> what it may import, lazily or not. A dotted name allows one module of a part, not the part."""
 WORKERS = {"core/runs/worker.py", "core/runs/operations.py", "core/runs/interactive.py", "core/runs/thresholds.py"}
