@@ -6,7 +6,9 @@ Numba's own cache looks at the file of the compiled function only: it would go o
 import contextlib
 import hashlib
 import os
+import shutil
 import tempfile
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -15,6 +17,8 @@ import numba
 from numba.core import config
 
 _HERE = Path(__file__).parent
+_KEEP_SECONDS = 7 * 86_400.0
+"""A folder of other sources stays so long after its last use: another version may be at work, or take turns with this one."""
 
 
 def _cache_folder() -> Path:
@@ -25,8 +29,24 @@ def _cache_folder() -> Path:
             folder = home / f"kernels-{digest}"
             folder.mkdir(parents=True, exist_ok=True)
             if os.access(folder, os.W_OK):
+                os.utime(folder)  # in use: see `remove_old`
+                remove_old(folder)
                 return folder
     return Path(tempfile.mkdtemp(prefix="neuron-atlas-"))
+
+
+def remove_old(folder: Path) -> None:
+    """Remove the folders beside `folder` that belong to other sources and that no process has taken into use for a week.
+
+    Several processes may do so at once: each folder is first renamed, which only one of them can. (Numba makes a folder anew that has
+    gone from under a process, and compiles again what it does not find.)
+    """
+    for other in folder.parent.glob("kernels-*"):
+        with contextlib.suppress(OSError):  # another process was quicker, or it may not be removed: it stays
+            if other != folder and time.time() - other.stat().st_mtime > _KEEP_SECONDS:
+                doomed = other.with_name(f"{other.name}.{os.getpid()}")
+                other.rename(doomed)
+                shutil.rmtree(doomed, ignore_errors=True)
 
 
 if not os.environ.get("NUMBA_CACHE_DIR"):
