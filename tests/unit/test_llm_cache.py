@@ -129,6 +129,7 @@ def test_a_kill_in_the_middle_of_writing_loses_nothing_that_was_kept(tmp_path: P
     for kills in range(3):
         writer = start(WRITER, path, begin, 100_000)
         assert writer.stdout is not None
+        last = -1
         for line in writer.stdout:
             last = int(line)
             if last >= begin + 40 + 17 * kills:

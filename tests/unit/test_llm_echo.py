@@ -116,13 +116,20 @@ def without_alternatives(body: Body) -> Body:
     return reply
 
 
+def with_empty_alternatives(body: Body) -> Body:
+    reply = echo_reply(body)
+    entries = reply["choices"][0]["logprobs"]
+    entries["top_logprobs"] = [None] * len(entries["tokens"])
+    return reply
+
+
 def without_logprobs(body: Body) -> Body:
     reply = echo_reply(body)
     del reply["choices"][0]["logprobs"]
     return reply
 
 
-@pytest.mark.parametrize("answer", [ignoring_echo, wrong_count, without_alternatives, without_logprobs])
+@pytest.mark.parametrize("answer", [ignoring_echo, wrong_count, without_alternatives, with_empty_alternatives, without_logprobs])
 def test_an_endpoint_that_does_not_echo_is_found_out_and_said_to_be_none(answer: Callable[[Body], Body]) -> None:
     with LlmEndpoint(answer=answer) as server, pytest.raises(NoEcho, match="choose another simulator"):
         echo(server)
@@ -131,10 +138,18 @@ def test_an_endpoint_that_does_not_echo_is_found_out_and_said_to_be_none(answer:
 
 def test_an_endpoint_that_says_it_cannot_echo_is_believed() -> None:
     message = "echo with logprobs is not supported on this model"
+
+    async def run() -> None:
+        async with Client(Endpoint(server.base_url, "tiny")) as client:
+            with pytest.raises(NoEcho, match=message):
+                await client.echo(PROMPT)
+            assert server.requests == 1, "an echo without log probabilities is of no use"
+            answer = await client.chat([{"role": "user", "content": "hello"}], max_tokens=9, top_logprobs=2)
+            assert answer.tokens is not None, "what echo rejects says nothing about chat"
+
     with LlmEndpoint() as server:
         server.rejects["echo"] = message
-        with pytest.raises(NoEcho, match=message):
-            echo(server)
+        asyncio.run(run())
 
 
 def test_after_one_good_echo_a_bad_one_is_only_that_prompts_failure() -> None:

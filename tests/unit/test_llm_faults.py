@@ -105,7 +105,7 @@ def test_what_no_call_can_pass_stops_all_at_once(fault: Fault, kind: str, words:
 
 
 def test_a_rejected_key_stops_a_run_in_its_middle() -> None:
-    with LlmEndpoint(faults=["ok"] * 10 + ["401"] + ["ok"] * 90) as server:
+    with LlmEndpoint(faults=lambda number, body: "401" if number == 10 else "ok") as server:
         outcomes = ask(server, calls=60, concurrency=4)
     assert server.requests <= 14
     assert sum(isinstance(outcome, ChatAnswer) for outcome in outcomes) == server.answered
@@ -188,6 +188,16 @@ def test_an_endpoint_that_answers_nobody_stops_the_run_after_some_requests() -> 
     assert server.requests <= 2 * 11
 
 
+def test_failures_with_successes_between_them_do_not_stop_the_run() -> None:
+    def plan(number: int, body: dict[str, Any]) -> Fault:
+        return "ok" if int(body["messages"][0]["content"].split()[1]) % 3 == 0 else "500"
+
+    with LlmEndpoint(faults=plan) as server:
+        outcomes = ask(server, calls=40, retry=replace(QUICK, attempts=1, in_a_row=6), concurrency=1)
+    assert sum(isinstance(outcome, ChatAnswer) for outcome in outcomes) == 14
+    assert not any(isinstance(outcome, Final) for outcome in outcomes)
+
+
 def test_a_mixture_of_faults_loses_no_answer_and_never_exceeds_the_concurrency() -> None:
     cycle: list[Fault] = ["ok", "429", "ok", "disconnect", "500", "ok", "bad-json", "ok"]
     with LlmEndpoint(faults=lambda number, body: cycle[number % len(cycle)], latency=0.005) as server:
@@ -205,7 +215,8 @@ def test_parameters_that_the_model_rejects_are_left_out_once_and_for_all_and_sai
     }
 
     def plan(number: int, body: dict[str, Any]) -> Fault:
-        return next((fault for name, fault in order.items() if name in body), "ok")
+        left: list[Fault] = [fault for name, fault in order.items() if name in body]
+        return left[0] if left else "ok"
 
     async def run() -> tuple[list[ChatAnswer], dict[str, str]]:
         async with Client(Endpoint(server.base_url, "tiny", concurrency=1), retry=QUICK) as client:

@@ -113,12 +113,9 @@ def test_a_key_in_the_wrong_field_is_refused_without_being_repeated(monkeypatch:
             Endpoint.from_json(value)
         assert not any(spelling in str(caught.value) for spelling in (*SPELLINGS, "gsk_"))
     monkeypatch.setenv("ATLAS_TEST_KEY", "0123456789abcdef0123")
-    for value in (
-        {"base_url": "http://localhost/0123456789abcdef0123/v1", "model": "m"},
-        {"base_url": "http://l/v1", "model": "0123456789abcdef0123"},
-    ):
+    for address, model in (("http://localhost/0123456789abcdef0123/v1", "m"), ("http://localhost/v1", "0123456789abcdef0123")):
         with pytest.raises(AtlasError, match="holds the key") as caught:
-            Client(Endpoint(**value, key_env="ATLAS_TEST_KEY"))
+            Client(Endpoint(address, model, key_env="ATLAS_TEST_KEY"))
         assert "0123456789abcdef" not in str(caught.value)
 
 
