@@ -1,4 +1,4 @@
-"""All benches, one after another: `python -m bench [--quick] [--full] [--workspace DIR] [--json FILE] [indexer] [pages] [store_scale]`.
+"""All benches, one after another: `python -m bench [--quick] [--full] [--workspace DIR] [--json FILE] [BENCH ...]`.
 
 Prints one table and writes everything that was measured as JSON. Each bench is a process of its own, so that none inherits another's
 memory. Exit status 1 when a bench could not be run; a target missed is shown, not an error, because other work on the machine may be why.
@@ -16,7 +16,7 @@ from bench.machine import load, machine
 from bench.targets import table
 
 ROOT = Path(__file__).resolve().parent.parent
-BENCHES = ("indexer", "pages", "store_scale")
+BENCHES = ("indexer", "pages", "store_scale", "simulator")
 LIMIT_SECONDS = 3600.0
 
 
@@ -27,6 +27,8 @@ def arguments(bench: str, options: argparse.Namespace) -> list[str]:
     if bench == "pages":
         given = [] if options.workspace is None else ["--workspace", str(options.workspace)]
         return [*given, *(["--quick"] if options.quick else [])]
+    if bench == "simulator":
+        return ["--rounds", "2", "--records", "2"] if options.quick else []
     if options.full:
         return []
     return ["--layers", "4", "--width", "1024"] if options.quick else ["--layers", "12", "--width", "3072"]

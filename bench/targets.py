@@ -53,6 +53,12 @@ FIGURES = (
     Figure("store_scale", ("parquet_bytes_a_unit",), "Parquet a unit", "bytes"),
     Figure("store_scale", ("load_unit_ms", "median"), "one unit read, median", "ms", 10, full=True),
     Figure("store_scale", ("slowest_query_ms",), "slowest Explore filter, median", "ms", 300, full=True),
+    Figure("simulator", ("ratio_cpu",), "simulating a record, cached / everything read anew, CPU", "×", 0.30),
+    Figure("simulator", ("ratio_wall",), "the same, wall", "×"),
+    Figure("simulator", ("plain_ratio_cpu",), "the same, against one pass without the step after 1, CPU", "×"),
+    Figure("simulator", ("cached_seconds_a_record",), "simulating a record of 64 tokens", "s"),
+    Figure("simulator", ("start_seconds",), "reading the examples once", "s"),
+    Figure("simulator", ("largest_difference",), "cached and anew differ by at most", "", 1e-4),
 )
 
 

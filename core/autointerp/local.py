@@ -213,6 +213,12 @@ class LocalSimulator:
         end = whole.before[-1] + 1 if whole.before else 0
         return self._model.pieces.ids(head.text), PieceIds(whole.ids[:end], whole.before)
 
+    def whole_prompt(self, explanation: str, pieces: Sequence[str]) -> PieceIds:
+        """The same in one piece, examples included."""
+        head, lines = self.prompt(explanation, pieces)
+        shift = len(self._begin) + len(head)
+        return PieceIds(self._begin + head + lines.ids, tuple(place + shift for place in lines.before))
+
     def distribution(self, explanation: str, pieces: Sequence[str]) -> Floats:
         """Probabilities [tokens, 11] over the integers 0 to 10. Raises LlmError for a text that is too long for the model."""
         if not pieces:
@@ -224,8 +230,7 @@ class LocalSimulator:
                 raise LlmError("refused", f"The prompt has {length:,} tokens, and {self._model.name} reads at most {self._model.limit:,}.")
             if self._cached:
                 return self._expect([self._prefix, self._keep(explanation, head)], lines)
-            shift = len(self._begin) + len(head)
-            return self._expect([], PieceIds(self._begin + head + lines.ids, tuple(place + shift for place in lines.before)))
+            return self._expect([], self.whole_prompt(explanation, pieces))
 
     def _simulate(self, explanation: str, text: Text) -> Simulation:
         try:
