@@ -1,0 +1,111 @@
+"""What a run of explaining will ask of language models, told before it starts: from the very prompts, and answers of usual length."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from core.autointerp.calibration import CALIBRATIONS
+from core.autointerp.further_prompts import Expected, paraphrase_messages, review_messages, testing_messages
+from core.autointerp.prompts import (
+    Message,
+    Shown,
+    chat_simulation_messages,
+    explainer_messages,
+    logit_effect_messages,
+    simulation_prefix,
+    simulation_target,
+    token_list_messages,
+)
+from core.autointerp.request import ExplainRequest, Setting
+from core.llm.endpoint import Endpoint
+from core.llm.estimate import Estimate, Load, estimate
+
+PIECE = " word"
+"""A token of usual length: with its line's tab and number it makes prompts of about their real size."""
+PHRASE = "words that say when something happens, such as days and times of day"
+PHRASE_TOKENS = 40
+"""Tokens of an explanation with a little room."""
+TESTS, SENTENCE = 5, 25
+"""Sentences of each kind that test an explanation, and the tokens of one."""
+ENTRY_TOKENS = 16
+"""Tokens of one entry of a structured answer: index, token, activation and what stands around them."""
+LISTED = 50
+"""Tokens in a list to explain from."""
+
+
+@dataclass(frozen=True)
+class Cost:
+    """asked: over HTTP, with the price if every endpoint has one. loaded: prompts for models that are loaded here; they cost time only."""
+
+    asked: Estimate
+    loaded: int
+
+    def __str__(self) -> str:
+        """One line, as pages and commands show it before a run."""
+        if not self.asked.calls and not self.loaded:
+            return "No language model is asked: nothing to pay."
+        parts = [str(self.asked)] if self.asked.calls else []
+        parts += [f"{self.loaded:,} prompts for models loaded here"] if self.loaded else []
+        return "; ".join(parts) + ". Answers kept from earlier runs cost nothing."
+
+
+def cost(request: ExplainRequest, tokens: int) -> Cost:
+    """What the whole request will ask. tokens: of a record, BOS not counted; records of a corpus are nearly all of the same length."""
+    asked, loaded = Estimate(), 0
+    for setting in request.settings:
+        for endpoint, load in loads(setting, tokens):
+            load = Load(load.calls * len(request.units), load.chars_in, load.tokens_out)
+            if endpoint.in_process:
+                loaded += load.calls
+            elif load.calls:
+                asked += estimate([load], endpoint.price_in, endpoint.price_out)
+    return Cost(asked, loaded)
+
+
+def loads(setting: Setting, tokens: int) -> list[tuple[Endpoint, Load]]:
+    """The calls for one unit under one setting, each kind with whom it goes to. The unit's own only: nothing is counted as kept before."""
+    found: list[tuple[Endpoint, Load]] = []
+    explanations = 1 if setting.arm is None else 2
+    explainer, simulator = setting.explainer, setting.simulator
+    if explainer.endpoint is not None:
+        shown = min(explainer.length or tokens, tokens)
+        if explainer.name == "token-activation":
+            found.append((explainer.endpoint, _chat(explainer_messages(_records(explainer.records, shown)), PHRASE_TOKENS)))
+        elif explainer.name == "token-list":
+            found.append((explainer.endpoint, _chat(token_list_messages([PIECE] * LISTED), PHRASE_TOKENS)))
+        elif explainer.name == "logit-effect":
+            found.append((explainer.endpoint, _chat(logit_effect_messages([PIECE] * 10, [PIECE] * 10), PHRASE_TOKENS)))
+        if setting.arm is not None:
+            texts = 0 if setting.arm == "re-explanation" else 2 * TESTS
+            length = SENTENCE if setting.arm == "revision" else tokens
+            new: list[tuple[Expected, Shown]] = [("", record) for record in _records(texts, length)]
+            found.append((explainer.endpoint, _chat(review_messages(PHRASE, _records(explainer.records, shown), new), PHRASE_TOKENS)))
+        if setting.arm == "revision":
+            found.append((explainer.endpoint, _chat(testing_messages(PHRASE, TESTS), 2 * TESTS * SENTENCE)))
+    paraphraser = setting.paraphraser or explainer.endpoint or simulator.endpoint
+    words = 1 + ("shuffled" in setting.controls)
+    if "paraphrase" in setting.controls and paraphraser is not None:
+        words += 1
+        found += [(paraphraser, _chat(paraphrase_messages(PHRASE), PHRASE_TOKENS))] * explanations
+    if simulator.endpoint is not None:
+        splits = (1 if setting.arm is None else 2) + (simulator.calibration != CALIBRATIONS[0])
+        load = _simulation(simulator.name, tokens)
+        calls = 2 * setting.each * splits * words * explanations
+        found.append((simulator.endpoint, Load(calls, load.chars_in, load.tokens_out)))
+    return found
+
+
+def _simulation(name: str, tokens: int) -> Load:
+    pieces = [PIECE] * tokens
+    if name == "chat":
+        return _chat(chat_simulation_messages(PHRASE, pieces), ENTRY_TOKENS * tokens)
+    prompt = simulation_prefix() + "".join(segment.text for segment in simulation_target(PHRASE, pieces))
+    return Load(1, len(prompt), 1)
+
+
+def _chat(messages: Sequence[Message], tokens_out: int) -> Load:
+    return Load(1, sum(len(str(message["content"])) for message in messages), tokens_out)
+
+
+def _records(count: int, tokens: int) -> list[tuple[list[str], list[int]]]:
+    """Records in which few activations are not zero, as most units have them: they are shown twice."""
+    return [([PIECE] * tokens, [10] + [0] * (tokens - 1))] * count

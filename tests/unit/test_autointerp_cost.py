@@ -1,0 +1,57 @@
+"""What is told before a run: no calls without a model, as many as will be made with one, prices added up."""
+
+from dataclasses import replace
+
+from core.autointerp.cost import cost
+from core.autointerp.request import ExplainerChoice, ExplainRequest, Setting, SimulatorChoice
+from core.llm.endpoint import Endpoint
+from core.units import UnitName
+
+PRICED = Endpoint("http://127.0.0.1:9/v1", "big", price_in=1.0, price_out=10.0)
+HERE = Endpoint("in-process", "smollm2-135m-instruct")
+UNITS = tuple(UnitName.parse(f"tiny/mlp.0/neurons/{n}") for n in range(3))
+CHAT = Setting(explainer=ExplainerChoice("token-activation", PRICED), simulator=SimulatorChoice("chat", PRICED))
+
+
+def asked(setting: Setting, units: int = 1, tokens: int = 63) -> "tuple[int, float | None]":
+    found = cost(ExplainRequest(UNITS[:units], (setting,)), tokens)
+    return found.asked.calls, found.asked.money
+
+
+def test_nothing_is_asked_without_a_model() -> None:
+    found = cost(ExplainRequest(UNITS, (Setting(), Setting(simulator=SimulatorChoice("sentence")))), 63)
+    assert (found.asked.calls, found.loaded) == (0, 0)
+    assert "nothing to pay" in str(found)
+
+
+def test_calls_are_counted_by_what_is_simulated() -> None:
+    """One explanation; ten records for it and ten for the shuffled control."""
+    assert asked(CHAT)[0] == 1 + 20
+    assert asked(CHAT, units=3)[0] == 3 * 21
+    assert asked(replace(CHAT, controls=()))[0] == 1 + 10
+    assert asked(replace(CHAT, controls=("lookup",)))[0] == 1 + 10
+    assert asked(replace(CHAT, controls=("shuffled", "paraphrase")))[0] == 2 + 30
+    assert asked(replace(CHAT, each=2))[0] == 1 + 8
+    calibrated = replace(CHAT, simulator=replace(CHAT.simulator, calibration="linear"))
+    assert asked(calibrated)[0] == 1 + 40
+    assert asked(replace(CHAT, arm="re-explanation"))[0] == 2 + 2 * 2 * 20
+    assert asked(replace(CHAT, arm="revision"))[0] == 3 + 2 * 2 * 20
+
+
+def test_longer_records_cost_more_and_a_structured_answer_more_than_an_echo() -> None:
+    _, long = asked(CHAT, tokens=63)
+    _, short = asked(CHAT, tokens=16)
+    _, echoed = asked(replace(CHAT, simulator=SimulatorChoice("completions", PRICED)))
+    assert long is not None
+    assert short is not None
+    assert echoed is not None
+    assert 0 < short < long
+    assert echoed < long
+
+
+def test_a_missing_price_makes_the_sum_unknown_and_models_loaded_here_are_free() -> None:
+    unpriced = replace(CHAT, simulator=SimulatorChoice("chat", Endpoint("http://127.0.0.1:9/v1", "other")))
+    assert asked(unpriced) == (21, None)
+    found = cost(ExplainRequest(UNITS[:1], (replace(CHAT, simulator=SimulatorChoice("local", HERE)),)), 63)
+    assert (found.asked.calls, found.loaded) == (1, 20)
+    assert found.asked.money is not None
