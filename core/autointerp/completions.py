@@ -173,8 +173,8 @@ def _token_at(answer: EchoAnswer, prompt: str, place: int, called: str) -> tuple
 def check_spelling(answer: EchoAnswer, prompt: str, since: int) -> None:
     """Whether the tokens spell the prompt from the character `since` to its end, so that each stands where its offset says.
 
-    Tokens in a spelling of their own (Ġ for a space) do not, and their offsets drift. Tokens that hold a part of a character are passed over,
-    with the characters they are of, none of which is in ASCII. Raises Unreadable.
+    Tokens in a spelling of their own (Ġ for a space) do not, and their offsets drift. Tokens that hold a part of a character are passed
+    over, with the characters they are of, none of which is in ASCII. Raises Unreadable.
     """
     first = bisect_left(answer.offsets, since)
     at, parts = answer.offsets[first] if first < len(answer.offsets) else since, ""

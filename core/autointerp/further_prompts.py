@@ -23,10 +23,12 @@ _TESTS = (
     ' "positive" and "negative", each a list of sentences, and nothing else.'
 )
 _REVIEW = (
-    f"{_NEURON} You are given texts, with how strongly one neuron fires on each token from 0 to 10, and an explanation that was written"
-    " from the first of them. Review the explanation: does it name what all tokens with high activations share, and does it leave out what"
-    " has 0? Pay attention to the words before a token. Then write the explanation anew, better or, if it is right, unchanged:"
-    " one short phrase that names what the neuron responds to. Do not list examples of tokens and do not describe single texts. Write only the phrase."
+    f"{_NEURON}"
+    " You are given texts, with how strongly one neuron fires on each token from 0 to 10, and an explanation that was written"
+    " from the first of them. Review the explanation: does it name what all tokens with high activations share, and does it"
+    " leave out what has 0? Pay attention to the words before a token. Then write the explanation anew, better or, if it is"
+    " right, unchanged: one short phrase that names what the neuron responds to. Do not list examples of tokens and do not"
+    " describe single texts. Write only the phrase."
 )
 _HEADINGS: dict[str, str] = {
     "positive": "Sentences written to fit the explanation, with the true activations",

@@ -100,9 +100,9 @@ async def revise_text(
 ) -> list[Step]:
     """The steps of one arm, the explanation as it came first; None is the baseline, which has no other.
 
-    records: what the explanation was written from. read: needed by “revision”. random: further records for “revision with random”; those
-    on which the unit is silent are passed over. rounds: how often to revise; each round tests the explanation of the one before, and shows what
-    earlier ones showed too. Raises LlmError.
+    records: what the explanation was written from. read: needed by “revision”. random: further records for “revision with random”; those on
+    which the unit is silent are passed over. rounds: how often to revise; each round tests the explanation of the one before, and shows
+    what earlier ones showed too. Raises LlmError.
     """
     steps = [Step(0, explanation)]
     shown: list[NewEvidence] = []
