@@ -1,4 +1,7 @@
-"""The real dashboard as a process of its own, on a workspace that may be spent: started on a free port, ended by its process id."""
+"""The real dashboard and command line as processes of their own: started on a free port, ended by process id.
+
+The browser tests use them too.
+"""
 
 import contextlib
 import json
@@ -10,7 +13,7 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -62,14 +65,19 @@ def settle(pid: int, limit: float = 5.0) -> float:
     return used
 
 
-def command(workspace: Path, *arguments: str, timeout: float = 120.0) -> dict[str, Any]:
-    """Run `python -m core … --json` to its end; what it printed. Raises RuntimeError with its complaint."""
+def offline() -> dict[str, str]:
+    """This process's environment, without the hub."""
+    return {**os.environ, "HF_HUB_OFFLINE": "1"}
+
+
+def command(workspace: Path, *arguments: str, timeout: float = 120.0, environment: Mapping[str, str] | None = None) -> dict[str, Any]:
+    """Run `python -m core … --json` to its end, in `offline()` if nothing else; what it printed. Raises RuntimeError with its complaint."""
     done = subprocess.run(
         [sys.executable, "-m", "core", *arguments, "--json", "--workspace", str(workspace)],
-        cwd=PROJECT, env=_environment(), capture_output=True, text=True, timeout=timeout, check=False,
+        cwd=PROJECT, env=environment or offline(), capture_output=True, text=True, timeout=timeout, check=False,
     )  # fmt: skip
     if done.returncode:
-        raise RuntimeError(f"python -m core {arguments[0]} ended with {done.returncode}: {done.stderr.strip()[-2000:]}")
+        raise RuntimeError(f"python -m core {' '.join(arguments)} ended with {done.returncode}: {done.stderr.strip()[-3000:]}")
     return json.loads(done.stdout)
 
 
@@ -87,13 +95,17 @@ def borrow(source: Path, target: Path) -> None:
 
 
 @contextlib.contextmanager
-def serving(workspace: Workspace, log: Path) -> Generator[Dashboard]:
-    """Serve until the block ends, then end the dashboard and the workers that were started for it. Raises RuntimeError."""
-    port = _free_port()
+def serving(workspace: Workspace, log: Path, environment: Mapping[str, str] | None = None) -> Generator[Dashboard]:
+    """Serve until the block ends, in `offline()` if nothing else, then end the dashboard and the workers that were started for it.
+
+    Raises RuntimeError with the end of its output, which goes to `log`, when it does not come up.
+    """
+    port = free_port()
     with log.open("ab") as output:
         process = subprocess.Popen(
             [sys.executable, "-m", "core", "serve", "--no-browser", "--port", str(port), "--workspace", str(workspace.path)],
-            cwd=PROJECT, env=_environment(), stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT, start_new_session=True,
+            cwd=PROJECT, env=environment or offline(), stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT,
+            start_new_session=True,
         )  # fmt: skip
     try:
         dashboard = Dashboard(port, process.pid, workspace)
@@ -119,10 +131,6 @@ def await_model_process(workspace: Workspace, seconds: float = 90.0) -> None:
         time.sleep(0.2)
 
 
-def _environment() -> dict[str, str]:
-    return {**os.environ, "HF_HUB_OFFLINE": "1"}
-
-
 def _share(source: str, target: str) -> None:
     if Path(source).suffix in _SHARED:
         with contextlib.suppress(OSError):  # another disk, or one without links
@@ -131,7 +139,8 @@ def _share(source: str, target: str) -> None:
     shutil.copy2(source, target)
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """A port that nothing listens on."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])

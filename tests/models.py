@@ -12,8 +12,13 @@ from tokenizers import Tokenizer
 from tokenizers.decoders import ByteLevel as ByteLevelDecoder
 from tokenizers.models import BPE
 from tokenizers.pre_tokenizers import ByteLevel
+from torch import Tensor
 from transformers import AutoConfig, AutoModel, AutoModelForCausalLM, PreTrainedModel, PreTrainedTokenizerFast
 from transformers.utils import logging
+
+from core.subject.load import load_subject
+from core.subject.subject import Subject
+from core.workspace import Workspace
 
 logging.disable_progress_bar()
 
@@ -22,6 +27,7 @@ MLP_WIDTH = 48
 HEADS = 4
 CONTEXT_LIMIT = 128
 BOS, EOS = 0, 1
+VOCABULARY = 290
 
 _MERGES = (
     "Ġ t|Ġ a|h e|i n|r e|o n|Ġt he|e r|a t|e n|Ġ s|Ġ o|o r|n d|Ġ w|e s|i s|i t|o u|Ġ c|in g|Ġ f|Ġ i|Ġ b|a r|a n|Ġo f|Ġ p|e d|Ġa nd|a l|Ġt o"
@@ -110,6 +116,17 @@ def make_tiny_tokenizer(folder: Path) -> PreTrainedTokenizerFast:
 def tiny_variants() -> list[str]:
     """Every name that `make_tiny_model` takes as its model_type."""
     return list(_VARIANTS)
+
+
+def load_tiny_model(folder: Path, model_type: str, n_layers: int) -> Subject:
+    """Make a tiny model in `folder` (see `make_tiny_model`) and load it from there as people do, into a workspace beside it."""
+    make_tiny_model(folder / model_type, model_type, n_layers)
+    return load_subject(Workspace.open(folder / "ws"), str(folder / model_type), device="cpu")
+
+
+def random_tokens(contexts: int, length: int, seed: int) -> Tensor:
+    """Tokens of the tiny tokenizer, none of them special: [contexts, length]."""
+    return torch.randint(2, VOCABULARY, (contexts, length), generator=torch.Generator().manual_seed(seed))
 
 
 def make_tiny_model(folder: Path, model_type: str = "llama", n_layers: int = 2, seed: int = 0) -> Path:

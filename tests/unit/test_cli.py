@@ -13,6 +13,7 @@ from typing import Any
 import duckdb
 import pytest
 
+from bench.dashboard import free_port
 from core.cli import main
 from core.commands import work
 from core.commands.output import duration, number, printable, table
@@ -23,7 +24,7 @@ from core.store.cache import Cache
 from core.store.units import load_unit
 from core.units import UnitName
 from core.workspace import Workspace, write_json
-from tests.browser.server import ROOT, environment, free_port
+from tests.browser.server import ROOT, environment
 from tests.synthetic import write_synthetic_index
 
 UNIT = "tiny/mlp.1/neurons/3"

@@ -13,21 +13,19 @@ from core.subject.load import load_subject
 from core.subject.subject import Subject
 from core.units import SITE_KINDS, Site, SiteKind
 from core.workspace import Workspace
-from tests.models import make_tiny_model
+from tests.models import load_tiny_model, make_tiny_model, random_tokens
 
 VARIANTS = ["gpt2", "opt", "bloom", "gemma2", "falcon", "llama"]  # Conv1D, flattened, residual inside, post-norm, tuple, plain
 
 
 @pytest.fixture(scope="module", params=VARIANTS)
 def subject(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Subject:
-    folder = tmp_path_factory.mktemp("subject")
-    make_tiny_model(folder / request.param, request.param, 3)
-    return load_subject(Workspace.open(folder / "ws"), str(folder / request.param), device="cpu")
+    return load_tiny_model(tmp_path_factory.mktemp("subject"), request.param, 3)
 
 
 @pytest.fixture
 def tokens() -> Tensor:
-    return torch.randint(2, 290, (2, 12), generator=torch.Generator().manual_seed(6))
+    return random_tokens(2, 12, seed=6)
 
 
 def write_matrix(subject: Subject, site: Site) -> Tensor:

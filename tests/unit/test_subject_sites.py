@@ -9,11 +9,9 @@ from torch import Tensor, nn
 
 from core.errors import AtlasError
 from core.subject.architectures import ARCHITECTURES
-from core.subject.load import load_subject
 from core.subject.subject import Subject
 from core.units import SITE_KINDS, Site
-from core.workspace import Workspace
-from tests.models import make_tiny_model, tiny_variants
+from tests.models import load_tiny_model, random_tokens, tiny_variants
 
 LAYERS = 3
 SITES = [Site(kind, layer) for layer in range(LAYERS) for kind in SITE_KINDS]
@@ -34,14 +32,12 @@ _SANDWICHED = ("gemma2", "gemma3_text", "gemma3", "olmo2")
 
 @pytest.fixture(scope="module", params=tiny_variants())
 def subject(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Subject:
-    folder = tmp_path_factory.mktemp("subject")
-    make_tiny_model(folder / request.param, request.param, LAYERS)
-    return load_subject(Workspace.open(folder / "ws"), str(folder / request.param), device="cpu")
+    return load_tiny_model(tmp_path_factory.mktemp("subject"), request.param, LAYERS)
 
 
 @pytest.fixture
 def tokens() -> Tensor:
-    return torch.randint(2, 290, (3, 21), generator=torch.Generator().manual_seed(5))
+    return random_tokens(3, 21, seed=5)
 
 
 def name_of(subject: Subject) -> str:

@@ -8,27 +8,23 @@ from torch import Tensor, nn
 
 from core.subject import matmul
 from core.subject.edits import Edit
-from core.subject.load import load_subject
 from core.subject.matmul import MAX_ERROR, choose_matmul
 from core.subject.subject import Subject
 from core.subject.weights import norm_of, through_norm
 from core.units import Site, SiteKind
-from core.workspace import Workspace
-from tests.models import make_tiny_model, tiny_variants
+from tests.models import load_tiny_model, random_tokens, tiny_variants
 
 LAYERS = 2
 
 
 @pytest.fixture(scope="module", params=tiny_variants())
 def subject(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Subject:
-    folder = tmp_path_factory.mktemp("subject")
-    make_tiny_model(folder / request.param, request.param, LAYERS)
-    return load_subject(Workspace.open(folder / "ws"), str(folder / request.param), device="cpu")
+    return load_tiny_model(tmp_path_factory.mktemp("subject"), request.param, LAYERS)
 
 
 @pytest.fixture
 def tokens() -> Tensor:
-    return torch.randint(2, 290, (1, 6), generator=torch.Generator().manual_seed(7))
+    return random_tokens(1, 6, seed=7)
 
 
 def test_direct_logit_effect_is_the_slope_of_the_logits(subject: Subject, tokens: Tensor) -> None:
