@@ -192,7 +192,7 @@ class Client:
                 return outcome
             tried, told = tried + (outcome.wait is None), told + (outcome.wait is not None)
             paid += outcome.billed
-            wait = self._retry.delay(tried - 1) if outcome.wait is None else max(outcome.wait, self._retry.first)
+            wait = self._retry.delay(tried - 1) if outcome.wait is None else max(outcome.wait, self._retry.least(told - 1))
             late = time.monotonic() + wait > started + self._retry.seconds
             if late or tried >= self._retry.attempts or paid >= self._retry.paid_attempts:
                 return self._give_up(route, outcome, tried + told)

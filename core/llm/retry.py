@@ -13,7 +13,7 @@ class Retry:
 
     attempts: at most so many for one request; answers that named a time to come back do not count. paid_attempts: at most so many that
     may each have been charged for. seconds: no attempt starts later than this after the first one. first, longest: the wait doubles
-    from the one to the other, each time a random 50 to 100 % of it; `first` is also the least after an answer that named a time.
+    from the one to the other, each time a random 50 to 100 % of it.
     in_a_row: after so many requests that failed in a passing way, with no success between them, the run stops.
     """
 
@@ -27,6 +27,10 @@ class Retry:
     def delay(self, attempt: int) -> float:
         """Seconds to wait after attempt number `attempt`, from 0."""
         return min(self.longest, self.first * 2.0 ** min(attempt, 40)) * random.uniform(0.5, 1.0)
+
+    def least(self, told: int) -> float:
+        """The shortest wait in seconds after an answer that named a time: a tenth of `first`, growing to `first`: "0" may be said for ever."""
+        return self.first * min(1.0, 0.1 * 2.0 ** min(told, 40))
 
 
 def retry_after(headers: Mapping[str, str], now: float) -> float | None:

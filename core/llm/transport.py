@@ -62,8 +62,8 @@ class Transport:
         await self._client.close()
 
     async def _send(self, route: str, body: dict[str, Any] | None) -> str:
-        # No redirects: they would carry prompts to an address nobody has chosen. And this key only: with OPENAI_ADMIN_KEY in the
-        # environment the package may send that one instead, wherever the address leads.
+        # No redirects: they would carry prompts to an address nobody has chosen. And the named key only, not the administrator's key
+        # that the package also looks for in the environment.
         options: Any = {"follow_redirects": False, "security": {"bearer_auth": True}}
         if body is None:
             return await self._client.get(route, cast_to=str, options=options)
@@ -91,7 +91,7 @@ class Transport:
         return Failure("missing", text, retry=True)
 
     def _broken_off(self, error: Exception) -> Failure:
-        text = f"{self._place} broke off in the middle of an answer ({self._why(error)})."
+        text = f"{self._place} broke off the connection ({self._why(error)})."
         return Failure("broken", text, retry=True, billed=True)
 
     @property

@@ -1,5 +1,8 @@
 """Endpoints are read or refused with a sentence; estimates add up."""
 
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,7 +13,7 @@ from core.llm.estimate import Estimate, Load, estimate, tokens_of
 
 
 def test_an_estimate_counts_calls_tokens_and_price() -> None:
-    got = estimate([Load(100, 3000, 60), Load(10, 300, 5.5)], price_in=2.0, price_out=8.0)
+    got = estimate([Load(100, 3000, 60, 3.0), Load(10, 300, 5.5, 3.0)], price_in=2.0, price_out=8.0)
     assert (got.calls, got.tokens_in, got.tokens_out) == (110, 101_000, 6_055)
     assert got.money == pytest.approx((101_000 * 2.0 + 6_055 * 8.0) / 1e6)
 
@@ -82,3 +85,11 @@ def test_an_endpoint_comes_back_from_its_json() -> None:
 def test_what_is_no_endpoint_is_refused_with_a_sentence(value: Any, words: str) -> None:
     with pytest.raises(AtlasError, match=words):
         Endpoint.from_json(value)
+
+
+def test_a_page_that_names_an_endpoint_loads_neither_openai_nor_torch() -> None:
+    code = "import sys, core.llm.client, core.llm.estimate; print(*sys.modules)"
+    root = Path(__file__).resolve().parents[2]
+    loaded = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, timeout=60, check=True).stdout.split()
+    assert "core.llm.client" in loaded
+    assert not {"openai", "torch", "transformers", "httpx2"} & set(loaded)

@@ -141,7 +141,7 @@ def test_hope_ends_after_the_given_seconds_however_often_the_endpoint_says_soon(
         error = failed(ask(server, retry=replace(QUICK, seconds=0.5, first=0.05))[0])
     assert 0.3 < time.monotonic() - started < 2.0
     assert error.kind == "busy"
-    assert server.requests <= 11, "not hammered"
+    assert server.requests <= 14, "not hammered"
 
 
 def test_an_answer_that_trickles_in_is_cut_off_in_time() -> None:
