@@ -29,7 +29,7 @@ class Retry:
         return min(self.longest, self.first * 2.0 ** min(attempt, 40)) * random.uniform(0.5, 1.0)
 
     def least(self, told: int) -> float:
-        """The shortest wait in seconds after an answer that named a time: a tenth of `first`, growing to `first`: "0" may be said for ever."""
+        """The shortest wait after an answer that named a time, in seconds: a tenth of `first`, growing to it. "0" may be said for ever."""
         return self.first * min(1.0, 0.1 * 2.0 ** min(told, 40))
 
 
