@@ -43,7 +43,8 @@ def correlation(true: npt.ArrayLike, simulated: npt.ArrayLike) -> float:
     t, p = np.asarray(true, np.float64), np.asarray(simulated, np.float64)
     if t.size < 2 or is_constant(t) or is_constant(p):
         return float("nan")
-    t, p = t - t.mean(), p - p.mean()
+    # In their own units, so that the squares of very small values do not vanish.
+    t, p = (values / np.abs(values).max() for values in (t - t.mean(), p - p.mean()))
     return float(np.clip((t @ p) / np.sqrt((t @ t) * (p @ p)), -1, 1))
 
 
