@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Sequence
-from functools import lru_cache
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -54,7 +53,7 @@ class Tokenizer(Protocol):
 
 
 class Slice:
-    """A slice read from disk. Tokens are in memory; texts are read from the file when asked for.
+    """A slice read from disk, its tokens in memory. (Texts, document ids and labels are for pages: see core/store/texts.py.)
 
     info: slice.json. tokens: int32 (contexts, length), padded with 0 on the right. lengths: int16 (contexts,), tokens of each context with
     its BOS. first: the first counted position, 1 with a BOS and 0 without. documents, starts: int32 (contexts,), the document's number and
@@ -77,15 +76,11 @@ class Slice:
         self.documents: npt.NDArray[np.int32] = _numbers(table, "document", np.int32)
         self.starts: npt.NDArray[np.int32] = _numbers(table, "start", np.int32)
         self.keys: npt.NDArray[np.uint64] = _numbers(table, "key", np.uint64)
-        self._ids = documents.column("id").combine_chunks()
-        self._sources = documents.column("source").combine_chunks()
         ranks, numbers = _numbers(table, "rank", np.int32), _numbers(documents, "document", np.int32)
         if not np.array_equal(ranks, np.arange(count)) or not np.array_equal(numbers, np.arange(len(numbers))):
             raise ValueError("rows are out of order")
         if len(numbers) != info["documents"] or self.documents.min() < 0 or self.documents.max() >= len(numbers):
             raise ValueError("documents do not match")
-        self._block = lru_cache(maxsize=8)(self._read_texts)
-        self._row_starts = self._row_group_starts()
 
     @classmethod
     def load(cls, workspace: Workspace, slice_id: str) -> "Slice":
@@ -110,33 +105,6 @@ class Slice:
 
     def __len__(self) -> int:
         return len(self.tokens)
-
-    def context(self, rank: int) -> npt.NDArray[np.int32]:
-        """The tokens of one context without padding, its BOS included. int32 (lengths[rank],)."""
-        return self.tokens[rank, : int(self.lengths[rank])]
-
-    def text(self, rank: int) -> str:
-        """The context's text, as the tokenizer decoded it, without its BOS. Raises AtlasError when the file is damaged."""
-        group = int(np.searchsorted(self._row_starts, rank, side="right")) - 1
-        return self._block(group)[rank - int(self._row_starts[group])]
-
-    def document_id(self, rank: int) -> str:
-        return self._ids[int(self.documents[rank])].as_py()
-
-    def document_source(self, rank: int) -> str:
-        return self._sources[int(self.documents[rank])].as_py()
-
-    def _row_group_starts(self) -> npt.NDArray[np.int64]:
-        meta = pq.read_metadata(self.folder / CONTEXTS_FILE)
-        sizes = [meta.row_group(group).num_rows for group in range(meta.num_row_groups)]
-        return np.cumsum([0, *sizes])[:-1]
-
-    def _read_texts(self, group: int) -> list[str]:
-        try:
-            with pq.ParquetFile(self.folder / CONTEXTS_FILE, page_checksum_verification=True) as file:
-                return file.read_row_group(group, columns=["text"]).column("text").to_pylist()
-        except (OSError, pa.ArrowException):
-            raise AtlasError(f"The text slice in {self.folder} is damaged: delete that folder and run the index again.") from None
 
 
 def _numbers(table: Any, name: str, dtype: Any) -> npt.NDArray[Any]:

@@ -40,6 +40,12 @@ def _build(workspace: Workspace, folder: Path, tokenizer: ByteTokenizer | None =
     return build_slice(workspace, spec, tokenizer or ByteTokenizer())
 
 
+def _names(made: Slice) -> list[str]:
+    """The document of each context, in rank order."""
+    ids = pq.read_table(made.folder / "documents.parquet").column("id").to_pylist()
+    return [ids[number] for number in made.documents]
+
+
 def _left(workspace: Workspace) -> list[str]:
     return [path.name for place in (workspace.corpora, workspace.scratch) for path in place.iterdir() if path.name != ".recipes"]
 
@@ -90,18 +96,20 @@ def test_the_files_follow_the_contract_and_load_back(workspace: Workspace, tmp_p
     assert loaded.tokens.dtype == np.int32
     assert loaded.tokens.shape == (len(made), 16)
     rows = contexts.to_pylist()
+    documents = [(row["id"], row["source"]) for row in pq.read_table(made.folder / "documents.parquet").to_pylist()]
     for rank, row in enumerate(rows):
-        tokens = loaded.context(rank)
+        tokens = loaded.tokens[rank, : loaded.lengths[rank]]
         assert row["rank"] == rank
         assert row["tokens"] == tokens.tolist()
         assert tokens[0] == BOS
         assert not loaded.tokens[rank, len(tokens) :].any()
         assert row["key"] == loaded.keys[rank] == context_key(tokens)
-        assert loaded.text(rank) == row["text"] == tokenizer.decode(tokens[1:].tolist())
-        whole = tokenizer.encode([TEXTS[loaded.document_id(rank)]])[0]
+        assert row["text"] == tokenizer.decode(tokens[1:].tolist())
+        name, label = documents[row["document"]]
+        whole = tokenizer.encode([TEXTS[name]])[0]
         start = int(loaded.starts[rank])
         assert tokens[1:].tolist() == whole[start : start + 15]
-        assert loaded.document_source(rank) == (loaded.document_id(rank).split("/")[0] if "/" in loaded.document_id(rank) else "texts")
+        assert label == (name.split("/")[0] if "/" in name else "texts")
 
 
 def test_without_a_bos_every_position_counts(workspace: Workspace, tmp_path: Path) -> None:
@@ -117,9 +125,9 @@ def test_without_a_bos_every_position_counts(workspace: Workspace, tmp_path: Pat
 
 def test_equal_contexts_come_once(workspace: Workspace, tmp_path: Path) -> None:
     made = _build(workspace, _fill(tmp_path / "texts", {"a.txt": "abcdefgh" * 40, "b.txt": "abcdefgh" * 3, "c.txt": "abcdefgh" * 3 + "!"}))
-    rows = [tuple(made.context(rank).tolist()) for rank in range(len(made))]
+    rows = [tuple(tokens[:length].tolist()) for tokens, length in zip(made.tokens, made.lengths, strict=True)]
     assert len(set(rows)) == len(rows) == 3
-    assert [made.document_id(rank) for rank in range(3)] == ["a.txt", "b.txt", "c.txt"]
+    assert _names(made) == ["a.txt", "b.txt", "c.txt"]
     assert [made.lengths[rank] for rank in range(3)] == [16, 8, 9]
 
 
@@ -127,8 +135,7 @@ def test_one_long_file_does_not_fill_the_slice(workspace: Workspace, tmp_path: P
     long = "".join(f"{n:08d}" for n in range(2000))
     folder = _fill(tmp_path / "texts", {"long.txt": long, "next.txt": "A quiet garden."})
     made = _build(workspace, folder, contexts=33)
-    names = [made.document_id(rank) for rank in range(33)]
-    assert names == ["long.txt"] * 32 + ["next.txt"]
+    assert _names(made) == ["long.txt"] * 32 + ["next.txt"]
     assert sorted(made.starts[:32].tolist()) == [1000 * place // 32 * 16 for place in range(32)]
 
 
@@ -224,7 +231,7 @@ def test_a_bos_the_tokenizer_lacks_is_refused(workspace: Workspace, tmp_path: Pa
 
 def test_one_token_documents_are_left_out_and_shorter_ones_than_a_window_kept(workspace: Workspace, tmp_path: Path) -> None:
     made = _build(workspace, _fill(tmp_path / "texts", {"a.txt": "x", "b.txt": "yz", "c.txt": "z"}))
-    assert [made.document_id(rank) for rank in range(len(made))] == ["b.txt"]
+    assert _names(made) == ["b.txt"]
     assert made.lengths.tolist() == [2]
 
 
@@ -244,7 +251,7 @@ def test_texts_are_read_across_row_groups_and_progress_ends_at_the_count(workspa
     spec = CorpusSpec(str(_fill(tmp_path / "texts", texts)), 2000, 64)
     made = build_slice(workspace, spec, ByteTokenizer(), lambda done, total, doing: told.append((done, total, doing)))
     assert pq.read_metadata(made.folder / "contexts.parquet").num_row_groups == 2
-    assert [made.text(rank) for rank in (1299, 0, 1024, 1023)] == [texts[f"{n:04d}.txt"] for n in (1299, 0, 1024, 1023)]
+    assert pq.read_table(made.folder / "contexts.parquet").column("text").to_pylist() == list(texts.values())
     assert told[0] == (0, 2000, "reading the text")
     assert told[-1][:2] == (1300, 1300)
     assert [done for done, _, _ in told] == sorted(done for done, _, _ in told)

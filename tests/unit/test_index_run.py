@@ -122,7 +122,7 @@ def test_the_run_equals_the_slow_index_of_the_models_own_activations(place: Plac
         caught = subject.capture(torch.from_numpy(piece.tokens[ranks, :width].astype(np.int64)), sites)
         for site in sites:
             values[site].extend(caught[site][i, : piece.lengths[rank]].numpy() for i, rank in enumerate(ranks))
-    alone = subject.capture(torch.from_numpy(piece.context(5).astype(np.int64)[None]), sites)
+    alone = subject.capture(torch.from_numpy(piece.tokens[5:6, : piece.lengths[5]].astype(np.int64)), sites)
     for site in sites:
         np.testing.assert_allclose(values[site][5], alone[site][0].numpy(), atol=1e-5)
         units = values[site][0].shape[1]

@@ -52,7 +52,7 @@ class World:
         files: dict[str, Any] = {}
         self.steps: dict[Site, npt.NDArray[np.float32]] = {}
         for site in SITES:
-            values = np.concatenate([self.activations(self.slice.context(rank).tolist(), site)[1:] for rank in range(len(self.slice))])
+            values = np.concatenate([self.activations(self.context(rank), site)[1:] for rank in range(len(self.slice))])
             self.steps[site] = np.quantile(values, list(SHARES.values()), axis=0).astype(np.float32)
             self.steps[site][:, 7] = np.nan if site == SITES[1] else self.steps[site][:, 7]
             path = run / str(site) / "units.parquet"
@@ -82,6 +82,9 @@ class World:
         write_json(run / "manifest.json", self.manifest)
         self.operations = ModelOperations(self.workspace)
         self.said: list[str] = []
+
+    def context(self, rank: int) -> list[int]:
+        return self.slice.tokens[rank, : self.slice.lengths[rank]].tolist()
 
     def activations(self, tokens: list[int], site: Site) -> npt.NDArray[np.float32]:
         """What the site holds on these tokens, [tokens, width], one context by itself."""
@@ -133,7 +136,7 @@ def test_one_unit_on_a_text_is_that_unit_s_column(world: World) -> None:
 
 def test_a_record_read_again_is_the_record(world: World) -> None:
     answer = world.ask("recompute", unit="tiny/mlp.0/neurons/3", run=RUN, context=4)
-    tokens = world.slice.context(4).tolist()
+    tokens = world.context(4)
     assert answer["tokens"] == tokens
     assert answer["activations"][0] is None
     assert answer["activations"][1:] == pytest.approx(world.activations(tokens, SITES[0])[1:, 3].tolist(), rel=1e-6)
