@@ -12,6 +12,7 @@ import numpy as np
 
 from core.autointerp.chat_answer import Mistake, expectations, read_activations
 from core.autointerp.explanation import DIGITS, Explanation, Simulation, Text
+from core.autointerp.patient import PatientChat
 from core.autointerp.prompts import PROMPT_VERSION, Message, chat_simulation_messages, simulation_schema
 from core.llm.answers import Chat, ChatAnswer
 from core.llm.client import Client
@@ -19,20 +20,20 @@ from core.llm.failures import Final, LlmError
 
 TOP_LOGPROBS = 20
 """Alternatives to each token of an answer: the most that OpenAI gives."""
-ENTRY_TOKENS = 32
-"""More than an entry takes, its token aside."""
-THOUGHTS = 1000
-"""Tokens for whatever else a model writes."""
+ENTRY_TOKENS = 24
+"""What an entry takes at most, its token aside."""
+MORE_TOKENS = 200
+"""For a word before and after the JSON."""
 
 
 class ChatSimulator:
-    """One request a record, two when the first answer cannot be used."""
+    """One request a record, two when the first answer cannot be used; one more, the first time, to a model that thinks first."""
 
     name = "chat"
 
     def __init__(self, chat: Chat) -> None:
         """chat: a client, or a model loaded here."""
-        self._chat = chat
+        self._chat = PatientChat(chat)
         self._graded: set[bool] = set()
         asked = {"endpoint": chat.endpoint.base_url, "model": chat.endpoint.model} if isinstance(chat, Client) else {}
         self.recipe: dict[str, Any] = {"prompt": PROMPT_VERSION, "top_logprobs": TOP_LOGPROBS, "model": getattr(chat, "name", "")} | asked
@@ -58,7 +59,7 @@ class ChatSimulator:
         return self._graded_by_logprobs(answer, values)
 
     async def _ask(self, messages: list[Message], pieces: Sequence[str]) -> ChatAnswer:
-        room = THOUGHTS + sum(ENTRY_TOKENS + len(json.dumps(piece)) for piece in pieces)
+        room = MORE_TOKENS + sum(ENTRY_TOKENS + len(json.dumps(piece)) for piece in pieces)
         answer = await self._chat.chat(
             messages, max_tokens=room, temperature=0.0, top_logprobs=TOP_LOGPROBS, schema=simulation_schema(len(pieces))
         )

@@ -4,6 +4,7 @@ import re
 from collections.abc import Sequence
 
 from core.autointerp.further_prompts import paraphrase_messages
+from core.autointerp.patient import PatientChat
 from core.autointerp.prompts import Message, Shown, explainer_messages, logit_effect_messages, parse_explanation, token_list_messages
 from core.errors import shown
 from core.llm.answers import Chat
@@ -11,8 +12,8 @@ from core.llm.failures import LlmError
 
 LONGEST = 300
 """Characters of an explanation; what is longer is cut between words."""
-ANSWER_TOKENS = 500
-"""Room for the phrase, and for the thoughts of models that think first."""
+ANSWER_TOKENS = 200
+"""Room for the phrase, and for a word before it."""
 _REFUSAL = re.compile(
     r"(i['’]?m|i am) (sorry|unable|not able|afraid)\b|sorry, (but )?i\b"
     r"|i (can ?not|can['’]t|won['’]t|will not|must) (help|assist|provide|do|comply|explain|answer|continue|fulfil|decline|refuse)"
@@ -46,7 +47,7 @@ async def paraphrase(client: Chat, text: str) -> str:
 
 async def ask_phrase(client: Chat, messages: list[Message], temperature: float, *, n_sample: int = 0) -> str:
     """One phrase from a model. Raises LlmError: of the kind `refused` when it declines, `empty` when nothing is left of its answer."""
-    answer = await client.chat(messages, max_tokens=ANSWER_TOKENS, temperature=temperature, n_sample=n_sample)
+    answer = await PatientChat(client).chat(messages, max_tokens=ANSWER_TOKENS, temperature=temperature, n_sample=n_sample)
     return clean_explanation(answer.text)
 
 

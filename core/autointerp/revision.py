@@ -17,6 +17,7 @@ from core.autointerp.evidence import Evidence
 from core.autointerp.explanation import Explanation, Floats
 from core.autointerp.further_prompts import FURTHER_VERSION, Expected, review_messages, testing_messages, testing_schema
 from core.autointerp.llm_explainers import ask_phrase
+from core.autointerp.patient import PatientChat
 from core.autointerp.prompts import Shown
 from core.autointerp.request import Arm, Setting
 from core.autointerp.scale import largest, normalise
@@ -141,9 +142,9 @@ async def _tested(chat: Chat, explanation: str, read: Read, count: int, temperat
 
 async def write_tests(chat: Chat, explanation: str, count: int = TESTS, temperature: float = 1.0) -> list[tuple[Expected, str]]:
     """At most `count` positive and `count` negative sentences, all different. Asks again after an answer without any. Raises LlmError."""
-    messages = testing_messages(explanation, count)
+    messages, patient = testing_messages(explanation, count), PatientChat(chat)
     for attempt in range(2):
-        answer = await chat.chat(messages, max_tokens=_TEST_TOKENS, temperature=temperature, schema=testing_schema(), n_sample=attempt)
+        answer = await patient.chat(messages, max_tokens=_TEST_TOKENS, temperature=temperature, schema=testing_schema(), n_sample=attempt)
         found = read_tests(answer.text, count)
         if found:
             return found
