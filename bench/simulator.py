@@ -37,8 +37,9 @@ def measure(rounds: int, records: int, dtype: str) -> dict[str, object]:
     with tempfile.TemporaryDirectory() as folder:
         workspace = Workspace.open(folder)
         model = LocalModel.load(workspace, "default", dtype=dtype)
-        piece = build_slice(workspace, CorpusSpec("embedded", rounds * records), SubjectTokenizer(model.subject, model.vocab))
-        texts = [model.vocab.pieces(row[: int(length)].tolist()) for row, length in zip(piece.tokens, piece.lengths, strict=True)]
+        piece = build_slice(workspace, CorpusSpec("embedded", 8 * rounds * records), SubjectTokenizer(model.subject, model.vocab))
+        whole = [row.tolist() for row, length in zip(piece.tokens, piece.lengths, strict=True) if length == len(row)]
+        texts = [model.vocab.pieces(ids) for ids in whole[: rounds * records]]
         begin = time.perf_counter()
         cached = LocalSimulator(model)
         started = time.perf_counter() - begin
