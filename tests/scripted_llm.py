@@ -123,6 +123,8 @@ class Oracle:
             elif mass > 0:
                 found[f"{head}{number}"] = found.get(f"{head}{number}", 0.0) + mass / 2
                 found[f"{head} {number}"] = mass / 2
+        if head == "\t":
+            found["7"] = 0.05  # the token before the tab could go on with a 7: that is no activation
         if token not in found:
             found[token] = 0.3
         return {name: math.log(mass) for name, mass in found.items()}
