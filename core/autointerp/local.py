@@ -183,7 +183,7 @@ class LocalSimulator:
     Raises AtlasError when the model's tokenizer or its length forbids it.
     """
 
-    name = "all-at-once"
+    name = "local"
 
     def __init__(self, model: LocalModel, *, cached: bool = True) -> None:
         self._model, self._cached = model, cached
@@ -199,7 +199,8 @@ class LocalSimulator:
             "examples": self.examples,
             **self._numbers.to_json(),
             **step,
-            "model": model.subject.provenance(),
+            "model": model.name,
+            "provenance": model.subject.provenance(),
         }
 
     async def simulate(self, explanation: Explanation, text: Text) -> Simulation:
