@@ -4,7 +4,8 @@ import streamlit as st
 
 from core.errors import AtlasError
 from core.store.catalog import indexes
-from core.ui import state, unit_sections, unit_steps
+from core.ui import state, unit_explanations, unit_sections, unit_steps
+from core.ui.explain_unit import Target
 from core.ui.index_choice import waiting
 from core.ui.records import records_view
 from core.ui.setup import refuse, sentence, setup
@@ -55,6 +56,7 @@ def show(asked: Asked, data: UnitData) -> None:
         sentence(said)
     unit_sections.progress(server.workspace, asked.index)
     unit_sections.statistics(data.view)
+    unit_explanations.explanations(server, Target(asked.name, asked.index, state.raw("run")))
     with st.container(key="unit-body"):
         text, side = st.columns([3, 2], gap="large")
         with text:

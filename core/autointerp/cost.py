@@ -1,7 +1,7 @@
 """What a run of explaining will ask of language models, told before it starts: from the very prompts, and answers of usual length."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from core.autointerp.calibration import CALIBRATIONS
 from core.autointerp.further_prompts import Expected, paraphrase_messages, review_messages, testing_messages
@@ -17,7 +17,7 @@ from core.autointerp.prompts import (
 )
 from core.autointerp.request import ExplainRequest, Setting
 from core.llm.endpoint import Endpoint
-from core.llm.estimate import Estimate, Load, estimate
+from core.llm.estimate import CHARS_PER_TOKEN, Estimate, Load, estimate
 
 PIECE = " word"
 """A token of usual length: with its line's tab and number it makes prompts of about their real size."""
@@ -28,6 +28,8 @@ TESTS, SENTENCE = 5, 25
 """Sentences of each kind that test an explanation, and the tokens of one."""
 ENTRY_TOKENS = 16
 """Tokens of one entry of a structured answer: index, token, activation and what stands around them."""
+OF_JSON, OF_LINES, OF_NUMBERS = 2.1, 2.6, 1.6
+"""Characters a token: JSON with one object a token; lines of a token and “unknown” with some of numbers; lines of a token and a number."""
 LISTED = 50
 """Tokens in a list to explain from."""
 
@@ -53,7 +55,7 @@ def cost(request: ExplainRequest, tokens: int) -> Cost:
     asked, loaded = Estimate(), 0
     for setting in request.settings:
         for endpoint, load in loads(setting, tokens):
-            load = Load(load.calls * len(request.units), load.chars_in, load.tokens_out)
+            load = replace(load, calls=load.calls * len(request.units))
             if endpoint.in_process:
                 loaded += load.calls
             elif load.calls:
@@ -69,7 +71,7 @@ def loads(setting: Setting, tokens: int) -> list[tuple[Endpoint, Load]]:
     if explainer.endpoint is not None:
         shown = min(explainer.length or tokens, tokens)
         if explainer.name == "token-activation":
-            found.append((explainer.endpoint, _chat(explainer_messages(_records(explainer.records, shown)), PHRASE_TOKENS)))
+            found.append((explainer.endpoint, _chat(explainer_messages(_records(explainer.records, shown)), PHRASE_TOKENS, OF_NUMBERS)))
         elif explainer.name == "token-list":
             found.append((explainer.endpoint, _chat(token_list_messages([PIECE] * LISTED), PHRASE_TOKENS)))
         elif explainer.name == "logit-effect":
@@ -78,7 +80,8 @@ def loads(setting: Setting, tokens: int) -> list[tuple[Endpoint, Load]]:
             texts = 0 if setting.arm == "re-explanation" else 2 * TESTS
             length = SENTENCE if setting.arm == "revision" else tokens
             new: list[tuple[Expected, Shown]] = [("", record) for record in _records(texts, length)]
-            found.append((explainer.endpoint, _chat(review_messages(PHRASE, _records(explainer.records, shown), new), PHRASE_TOKENS)))
+            review = review_messages(PHRASE, _records(explainer.records, shown), new)
+            found.append((explainer.endpoint, _chat(review, PHRASE_TOKENS, OF_NUMBERS)))
         if setting.arm == "revision":
             found.append((explainer.endpoint, _chat(testing_messages(PHRASE, TESTS), 2 * TESTS * SENTENCE)))
     paraphraser = setting.paraphraser or explainer.endpoint or simulator.endpoint
@@ -90,20 +93,20 @@ def loads(setting: Setting, tokens: int) -> list[tuple[Endpoint, Load]]:
         splits = (1 if setting.arm is None else 2) + (simulator.calibration != CALIBRATIONS[0])
         load = _simulation(simulator.name, tokens)
         calls = 2 * setting.each * splits * words * explanations
-        found.append((simulator.endpoint, Load(calls, load.chars_in, load.tokens_out)))
+        found.append((simulator.endpoint, replace(load, calls=calls)))
     return found
 
 
 def _simulation(name: str, tokens: int) -> Load:
     pieces = [PIECE] * tokens
     if name == "chat":
-        return _chat(chat_simulation_messages(PHRASE, pieces), ENTRY_TOKENS * tokens)
+        return _chat(chat_simulation_messages(PHRASE, pieces), ENTRY_TOKENS * tokens, OF_JSON)
     prompt = simulation_prefix() + "".join(segment.text for segment in simulation_target(PHRASE, pieces))
-    return Load(1, len(prompt), 1)
+    return Load(1, len(prompt), 1, OF_LINES)
 
 
-def _chat(messages: Sequence[Message], tokens_out: int) -> Load:
-    return Load(1, sum(len(str(message["content"])) for message in messages), tokens_out)
+def _chat(messages: Sequence[Message], tokens_out: int, chars_per_token: float = CHARS_PER_TOKEN) -> Load:
+    return Load(1, sum(len(str(message["content"])) for message in messages), tokens_out, chars_per_token)
 
 
 def _records(count: int, tokens: int) -> list[tuple[list[str], list[int]]]:

@@ -28,6 +28,8 @@ class Palette:
     negative: str
     negative_mark: str
     simulated: str
+    simulated_mark: str
+    """The strongest background behind a token of a simulated row."""
     chip: str
 
 
@@ -43,6 +45,7 @@ LIGHT = Palette(
     negative="#3b82f6",
     negative_mark="#7fb0fb",
     simulated="#0f766e",
+    simulated_mark="#3fbfae",
     chip="#fbcf85",
 )
 DARK = Palette(
@@ -57,6 +60,7 @@ DARK = Palette(
     negative="#5b8def",
     negative_mark="#1f4f9e",
     simulated="#2dd4bf",
+    simulated_mark="#0b655c",
     chip="#5f2f13",
 )
 
@@ -112,7 +116,7 @@ def style() -> None:
 def _variables(colours: Palette) -> str:
     names = ("text", "muted", "hairline", "background", "surface", "accent", "activation", "mark", "negative", "simulated", "chip")
     pairs = ";".join(f"--na-{name}:{getattr(colours, name)}" for name in names)
-    return f":root{{{pairs};--na-negative-mark:{colours.negative_mark}}}"
+    return f":root{{{pairs};--na-negative-mark:{colours.negative_mark};--na-simulated-mark:{colours.simulated_mark}}}"
 
 
 _SHEET = (Path(__file__).parent / "theme.css").read_text("utf8")

@@ -222,6 +222,7 @@ class TokenView {
     const row = this.rows[at];
     const line = element("div", "row");
     line.dataset.row = at;
+    if (row.simulated) line.classList.add("simulated");
     const limit = this.view.scale === "text" ? Math.max(...Array.from(row.values, (v) => (v === -32768 ? 0 : Math.abs(v)))) * row.scale : this.body.limit;
     const peak = this.value(row, row.peak) ?? 0;
     const chip = element("span", "chip", this.text(row.index[row.peak]).trim() || "␣");
@@ -338,8 +339,8 @@ class TokenView {
     const shown = this.body.pieces[row.index[i]].replaceAll("\n", "↵").replaceAll("\t", "⇥").replaceAll("\r", "␍").replaceAll(" ", "␣").replaceAll("\u00a0", "⍽");
     const facts = element("div");
     facts.append(element("b", "", value === null ? "not computed" : this.number(value)));
-    facts.append(` · token ${this.body.ids[row.index[i]]} · position ${i}`);
-    this.tip.replaceChildren(element("code", "", shown), facts);
+    facts.append(`${row.simulated ? " simulated" : ""} · token ${this.body.ids[row.index[i]]} · position ${i}`);
+    this.tip.replaceChildren(element("code", "", shown), facts, ...this.drawDistribution(row, i));
     this.tip.hidden = false;
     const box = token.getClientRects()[0] ?? token.getBoundingClientRect();
     const frame = this.root.getBoundingClientRect();
@@ -347,6 +348,22 @@ class TokenView {
     const above = box.top - frame.top - this.tip.offsetHeight - 6;
     this.tip.style.left = `${left}px`;
     this.tip.style.top = `${box.top - this.tip.offsetHeight - 6 < 0 ? box.bottom - frame.top + 6 : above}px`;
+  }
+
+  /* How probable each integer from 0 to 10 is at a token, as small bars; nothing where that is not known. */
+  drawDistribution(row, i) {
+    if (!row.distribution) return [];
+    row.hundredths ??= bytes(row.distribution);
+    const count = row.hundredths.length / row.n;
+    const chart = element("div", "odds");
+    for (let value = 0; value < count; value++) {
+      const share = row.hundredths[i * count + value];
+      const column = element("span", "", String(value));
+      column.style.setProperty("--share", `${share}%`);
+      column.title = `${share} %`;
+      chart.append(column);
+    }
+    return [chart];
   }
 
   hide() {

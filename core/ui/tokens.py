@@ -69,7 +69,8 @@ class Row:
     """One text. tokens: token numbers, shape (n,). activations: shape (n,), NaN where nothing was computed.
 
     `peak` is the position whose token stands in the chip, `value` the number beside it, `where` says which document it is from, and
-    `cells` are the row's own columns in the CSV.
+    `cells` are the row's own columns in the CSV. simulated: the numbers are not measured but predicted, and drawn in that colour.
+    distribution: shape (n, 11), probabilities of the integers 0 to 10 behind each of them, shown with the token under the pointer.
     """
 
     tokens: npt.NDArray[np.int32]
@@ -78,6 +79,8 @@ class Row:
     value: float
     where: str
     cells: Sequence[str | int] = ()
+    simulated: bool = False
+    distribution: npt.NDArray[np.float32] | None = None
 
 
 @dataclass(frozen=True)
@@ -158,6 +161,8 @@ def pack(bands: Sequence[Band], vocab: Vocab, *, key: str, low: float, high: flo
                 "value": round(float(row.value), 6) if math.isfinite(row.value) else None,
                 "where": row.where,
                 "cells": list(row.cells),
+                **({"simulated": True} if row.simulated else {}),
+                **({} if row.distribution is None else {"distribution": _base64(_hundredths(row.distribution))}),
             }
             for row, (_, scale) in zip(rows, quantised, strict=True)
         ],
@@ -219,6 +224,10 @@ def _quantise(activations: npt.NDArray[np.float32]) -> tuple[npt.NDArray[np.int1
     scale = largest / _LEVELS if largest else 0.0
     numbers = np.rint(np.where(computed, activations, 0) / (scale or 1.0))
     return np.where(computed, numbers, _NOT_COMPUTED).astype("<i2"), scale
+
+
+def _hundredths(probabilities: npt.NDArray[np.float32]) -> npt.NDArray[np.uint8]:
+    return np.rint(100 * np.clip(np.nan_to_num(probabilities), 0, 1)).astype(np.uint8).reshape(-1)
 
 
 def _base64(array: npt.NDArray[Any]) -> str:

@@ -26,7 +26,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "runs": {"errors", "units", "workspace", "vocab"},
     "findings": {"errors", "units", "workspace"},
     "ui": {"errors", "units", "workspace", "vocab", "store", "runs", "corpus.spec", "subject.info", "index.bins", "index.request"}
-    | {"findings", "llm.endpoint", "llm.estimate"}
+    | {"findings", "llm.endpoint", "llm.estimate", "llm.listing"}
     | {f"autointerp.{name}" for name in ("request", "cost", "studies", "scoring", "splits", "calibration", "files", "explanation")},
 }
 """Part of core -> what it may import, lazily or not. A dotted name allows one module of a part, not the part."""

@@ -1,0 +1,155 @@
+"""The Unit page's section “Explanations”: best first, each with its score and controls; one of them opened; and what can be asked for."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import streamlit as st
+
+from core.errors import AtlasError
+from core.store import explanation_queries
+from core.store.explanation_view import ExplanationView, load_explanation
+from core.ui import explain_unit, state
+from core.ui.explain_unit import AGAIN, ELSEWHERE, MINE, REVISE, Target
+from core.ui.explanation_open import open_view
+from core.ui.explanation_rows import STYLE, entry_html, plain
+from core.ui.prose import heading, quiet, sentence
+from core.ui.server import Server
+from core.units import UnitName
+
+FIRST = 3
+"""Explanations shown before the person asks for all."""
+REFRESH_SECONDS = 1.0
+_ALL = "explanations-all"
+
+
+def explanations(server: Server, target: Target) -> None:
+    """The whole section, as fragments: what is asked for and how it goes does not redraw the rest of the page."""
+    st.html(STYLE)
+    _watch(server, target)
+    st.fragment(_section)(server, target)
+
+
+def _watch(server: Server, target: Target) -> None:
+    """Runs for this unit while they go on; the page is drawn anew when one has ended."""
+    runs = explain_unit.runs_of(server, target.unit)
+    if not runs:
+        return
+    active = {run.id for run in runs if run.active}
+
+    def draw() -> None:
+        now = explain_unit.runs_of(server, target.unit)
+        if {run.id for run in now if run.active} != active:
+            server.ingest()
+            st.rerun(scope="app")
+        for run in now:
+            explain_unit.run_row(server, run, target.unit)
+
+    st.fragment(draw, run_every=REFRESH_SECONDS if active else None)()
+
+
+def _section(server: Server, target: Target) -> None:
+    rows: Sequence[Mapping[str, Any]] = explanation_queries.of_unit(server.cache, target.unit).to_dict("records")
+    opened = _opened(server, target.unit)
+    scored = sum(not row["failed"] for row in rows)
+    heading("Explanations", f"{scored} · best score first" if scored > 1 else "")
+    explain_unit.said()
+    if not rows:
+        _nothing_yet(server, target)
+    shown = list(rows if st.session_state.get(_ALL) == str(target.unit) else rows[:FIRST])
+    if opened is not None:
+        shown += [row for row in rows if row["explanation"] == opened.identity and row not in shown]
+    for place, row in enumerate(shown):
+        _entry(server, row, opened, best=place == 0 and not row["failed"] and len(rows) > 0)
+    if len(shown) < len(rows):
+        st.button(f"show all {len(rows)}", key="explanations-more", type="tertiary", on_click=_show_all, args=(target.unit,))
+    if rows:
+        _actions(server, target, opened)
+
+
+def _entry(server: Server, row: Mapping[str, Any], opened: ExplanationView | None, *, best: bool) -> None:
+    identity = str(row["explanation"])
+    is_open = opened is not None and opened.identity == identity
+    with st.container(horizontal=True, vertical_alignment="center", key=f"nx-row-{_slug(identity)}"):
+        st.html(entry_html(row, best=best))
+        if not row["failed"]:
+            st.button(
+                "close" if is_open else "compare", key=f"open-{identity}", on_click=_toggle, args=(identity, is_open),
+                help=None if is_open else f"Simulated against true, record by record: {plain(str(row['text']), 60)}",
+            )  # fmt: skip
+    if is_open and opened is not None:
+        with st.container(key="explanation-opened"):
+            open_view(server, opened)
+            _own(server, opened)
+
+
+def _own(server: Server, opened: ExplanationView) -> None:
+    """Taking back what one wrote oneself."""
+    try:
+        total = len(explanation_queries.study(server.cache, opened.run))
+    except AtlasError as error:
+        sentence(str(error))
+        return
+    if not explain_unit.deletable(server, opened, total):
+        return
+    if st.session_state.get("explanation-doomed") != opened.identity:
+        st.button("delete mine…", key="explanation-delete", type="tertiary", on_click=_doom, args=(opened.identity,))
+        return
+    sentence("This deletes your sentence and its scores for good.")
+    with st.container(horizontal=True):
+        st.button("Delete for good", key="explanation-delete-now", on_click=explain_unit.delete, args=(server, opened))
+        st.button("Keep it", key="explanation-keep", on_click=_doom, args=("",))
+
+
+def _nothing_yet(server: Server, target: Target) -> None:
+    quiet(
+        "This unit has no explanation yet. The pattern explainer needs no language model: it writes a sentence from the tokens that the "
+        "unit fires on, predicts its activations from them on text held out for this, and scores the prediction, in a few seconds.",
+        small=False,
+    )
+    with st.container(horizontal=True, vertical_alignment="center"):
+        if st.button("Explain this unit", key="explain-quick", type="primary"):
+            explain_unit.quick(server, target)
+    _actions(server, target, None)
+
+
+def _actions(server: Server, target: Target, opened: ExplanationView | None) -> None:
+    """What can be asked for; its fields appear when one is chosen."""
+    offered = [AGAIN, MINE, *([REVISE, ELSEWHERE] if opened is not None and not opened.failed else [])]
+    if st.session_state.get("explain-action") not in offered:
+        st.session_state["explain-action"] = None
+    action = st.segmented_control("More explanations", offered, key="explain-action", label_visibility="collapsed")
+    if action is not None:
+        with st.container(key="explain-form", border=True):
+            explain_unit.ask_form(server, target, action, opened)
+
+
+def _opened(server: Server, unit: UnitName) -> ExplanationView | None:
+    """The explanation that the address names; a sentence when it is none of this unit's."""
+    identity = state.raw("explanation")
+    if not identity:
+        return None
+    try:
+        view = load_explanation(server.workspace, identity)
+    except AtlasError as error:
+        sentence(str(error))
+        return None
+    if view.unit != unit:
+        state.write(explanation=None)  # the address kept it from another unit
+        return None
+    return view
+
+
+def _toggle(identity: str, is_open: bool) -> None:
+    state.write(explanation=None if is_open else identity)
+
+
+def _show_all(unit: UnitName) -> None:
+    st.session_state[_ALL] = str(unit)
+
+
+def _doom(identity: str) -> None:
+    st.session_state["explanation-doomed"] = identity
+
+
+def _slug(identity: str) -> str:
+    return identity.replace(".", "-")
