@@ -1,11 +1,14 @@
-"""Small tokenizers of the families in use, each with its makers' pipeline and a vocabulary that is made here."""
+"""Small tokenizers of the families in use, each with its makers' pipeline and a vocabulary made here, and tiny models that have them."""
 
 from collections.abc import Callable
+from pathlib import Path
 
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, normalizers, pre_tokenizers
 from tokenizers.models import BPE, WordLevel, WordPiece
 from tokenizers.processors import TemplateProcessing
-from transformers import PreTrainedTokenizerFast
+from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedTokenizerFast
+
+from tests.models import randomise
 
 _WORDS = ["unknown", "neuron", "activations", "explanation", "fires", "on", "the", "of", "text", "start", "end"]
 
@@ -120,6 +123,8 @@ def pairs_of_digits() -> Tokenizer:
     return backend
 
 
+LIMIT = 6000
+"""Tokens that the models made here read at most, if nothing else is said."""
 WHOLE: dict[str, Callable[[], Tokenizer]] = {"gpt2": gpt2, "llama3": llama3}
 DIGITS: dict[str, Callable[[], Tokenizer]] = {
     "qwen": qwen,
@@ -146,3 +151,27 @@ def family(name: str) -> PreTrainedTokenizerFast:
     end = "<|endoftext|>" if bos is None and unknown is None else None
     named = {key: value for key, value in {"bos_token": bos, "unk_token": unknown, "eos_token": end}.items() if value is not None}
     return PreTrainedTokenizerFast(tokenizer_object=made, clean_up_tokenization_spaces=False, **named)
+
+
+def save_model(folder: Path, name: str, limit: int = LIMIT, template: str | None = None) -> Path:
+    """A tiny random Llama with a tokenizer of one family."""
+    tokenizer = family(name)
+    tokenizer.chat_template = template
+    tokenizer.save_pretrained(folder)
+    config = AutoConfig.for_model(
+        "llama",
+        hidden_size=32,
+        intermediate_size=48,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        num_hidden_layers=2,
+        vocab_size=len(tokenizer),
+        max_position_embeddings=limit,
+        tie_word_embeddings=False,
+        bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+    )
+    model = AutoModelForCausalLM.from_config(config)
+    randomise(model, 0)
+    model.save_pretrained(folder)
+    return folder
