@@ -1,0 +1,94 @@
+"""What a run of explaining will cost, told before the button: calls, tokens and price, and the time where an earlier run tells it."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from core.autointerp.cost import Cost, cost
+from core.autointerp.request import ExplainRequest, Setting
+from core.errors import AtlasError
+from core.runs.registry import Run
+from core.ui import words
+
+
+def expected(request: ExplainRequest, tokens: int, runs: Sequence[Run]) -> str:
+    """The estimate in words. tokens: of a record. runs: earlier ones, the newest first."""
+    pieces = len(request.units) * len(request.settings)
+    what = words.count(pieces, "explanation")
+    if len(request.settings) > 1:
+        what += f" ({words.count(len(request.units), 'unit')} in {len(request.settings)} ways)"
+    told = seconds(request, runs)
+    time = (
+        "the time is unknown: no earlier run like this one tells it"
+        if told is None
+        else f"about {words.duration(told[0])} at the speed of {told[1]}"
+    )
+    return f"{what}; {time}. {cost(request, tokens)}"
+
+
+def check_budget(request: ExplainRequest, spend: Cost) -> None:
+    """Raises AtlasError for a cap in money without prices, which would stop the run at its first call."""
+    if request.budget is not None and "money" in request.budget and spend.asked.calls and spend.asked.money is None:
+        raise AtlasError("A limit in money needs the model's prices: give both beside its address, or limit calls or tokens.")
+
+
+def over_budget(request: ExplainRequest, spend: Cost) -> str:
+    """A sentence when the limits will stop the run before its end, else empty."""
+    caps = request.budget or {}
+    asked = spend.asked
+    needs = {"calls": asked.calls, "tokens": asked.tokens_in + asked.tokens_out, "money": asked.money or 0.0}
+    short = [name for name, cap in caps.items() if needs[name] > cap]
+    if not short:
+        return ""
+    return f"The limit of {' and '.join(short)} will probably stop this run before its end; what is finished then is kept."
+
+
+def seconds(request: ExplainRequest, runs: Sequence[Run]) -> tuple[float, str] | None:
+    """About how long the request takes and the earlier run that tells: the newest finished one by the same explainers and simulators."""
+    wanted = _who([setting.to_json() for setting in request.settings])
+    for run in runs:
+        if run.kind != "explain" or run.state != "done" or run.attempt != 1 or not run.started or not run.finished or not run.total:
+            continue
+        settings = run.params.get("settings")
+        took = run.finished - run.started
+        if isinstance(settings, list) and took > 1 and _who(settings) == wanted:
+            return took / run.total * len(request.units) * len(request.settings), run.id
+    return None
+
+
+def _who(settings: Sequence[Mapping[str, Any]]) -> set[tuple[str, ...]]:
+    """Who works in each setting, with which models: what the time depends on most."""
+    return {
+        (*(_named(setting.get(role) or {}) for role in ("explainer", "simulator")), str(setting.get("arm"))) for setting in settings
+    }
+
+
+def _named(choice: Mapping[str, Any]) -> str:
+    endpoint = choice.get("endpoint") or {}
+    return f"{choice.get('name', 'pattern')} {endpoint.get('base_url', '')} {endpoint.get('model', '')}"
+
+
+def title(params: Mapping[str, Any]) -> str:
+    """What a run of explaining is about: `Score by layer · pattern → pattern · 600 units`."""
+    settings = [setting for setting in params.get("settings") or [] if isinstance(setting, dict)]
+    ways = list(dict.fromkeys(_way(setting) for setting in settings))
+    how = ways[0] if len(ways) == 1 else f"{len(ways)} ways" if ways else ""
+    units = params.get("units")
+    many = words.count(len(units), "unit") if isinstance(units, list) else ""
+    return " · ".join(part for part in (str(params.get("study") or ""), how, many) if part)
+
+
+def _way(setting: Mapping[str, Any]) -> str:
+    explainer, simulator = setting.get("explainer") or {}, setting.get("simulator") or {}
+    arm = f", {setting['arm']}" if setting.get("arm") else ""
+    return f"{_short(explainer)}{arm} → {_short(simulator)}"
+
+
+def _short(choice: Mapping[str, Any]) -> str:
+    endpoint = choice.get("endpoint") or {}
+    model = str(endpoint.get("model", ""))
+    return f"{choice.get('name', 'pattern')}{f' by {model}' if model else ''}"
+
+
+def in_short(setting: Setting) -> str:
+    """One setting as `title` writes it."""
+    return _way(setting.to_json())

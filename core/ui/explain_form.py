@@ -1,0 +1,60 @@
+"""The end of a form that explains: the estimate, what stands in the way, and the button. Shared by Explain and Studies."""
+
+from collections.abc import Callable
+from typing import TypeVar
+
+import streamlit as st
+
+from core.autointerp.cost import cost
+from core.autointerp.request import ExplainRequest, Setting
+from core.errors import AtlasError
+from core.runs.registry import Run
+from core.store.catalog import IndexInfo
+from core.ui.explain_estimate import check_budget, expected, over_budget
+from core.ui.prose import quiet, sentence
+from core.ui.server import Server
+
+T = TypeVar("T")
+
+
+def start_button(server: Server, label: str, request: ExplainRequest, index: IndexInfo) -> Run | None:
+    """The estimate and the button. Returns the run that was just queued, or the one already doing the same. Raises AtlasError."""
+    tokens = max(1, int(index.slice["length"]) - int(index.slice["bos"]))
+    spend = cost(request, tokens)
+    check_budget(request, spend)
+    quiet(expected(request, tokens, server.registry.list()), small=False)
+    if short := over_budget(request, spend):
+        sentence(short)
+    if not st.button(label, type="primary", key="start_explaining"):
+        return None
+    run = server.registry.submit("explain", request.to_params(), lane="batch")
+    server.ensure_worker()
+    return run
+
+
+def cannot_start(error: AtlasError, label: str) -> None:
+    """What is wrong, and the button that waits for it to be mended."""
+    sentence(str(error))
+    st.button(label, disabled=True, key="start_explaining")
+
+
+def asks_over_http(setting: Setting) -> bool:
+    """Whether any language model is asked at an address, so that money may be spent."""
+    return any(
+        one is not None and not one.in_process for one in (setting.explainer.endpoint, setting.simulator.endpoint, setting.paraphraser)
+    )
+
+
+def attempt(draw: Callable[[], T]) -> T | AtlasError:
+    """What a part of a form gives, or what is wrong with it: the parts after it are drawn all the same and keep what was typed."""
+    try:
+        return draw()
+    except AtlasError as error:
+        return error
+
+
+def told(part: T | AtlasError) -> T:
+    """What `attempt` gave. Raises what was wrong."""
+    if isinstance(part, AtlasError):
+        raise part
+    return part
