@@ -137,7 +137,7 @@ def _outcome(
     words = Pattern({(int(examples[0].text.ids[0]),): 1.0}, {"word": 1.0}, 0.0) if setting.explainer.name == "pattern" else None
     explanation = Explanation(unit, "" if failed else text, setting.explainer.name, author, words, {"prompt": 1, "author": author})
     identity = ".".join(map(str, (run, *place)))
-    common = {
+    common: dict[str, Any] = {
         "identity": identity,
         "index": view.index.run,
         "setting": setting.label,
@@ -152,7 +152,11 @@ def _outcome(
     scores: list[Scored] = []
     simulations: list[Simulated] = []
     roles: list[tuple[Role, Quality]] = [("simulated", quality)]
-    worse = {"lookup": replace(quality, noise=2 * quality.noise + 0.5), "shuffled": Quality(noise=50.0), "paraphrase": quality}
+    worse: dict[Role, Quality] = {
+        "lookup": replace(quality, noise=2 * quality.noise + 0.5),
+        "shuffled": Quality(noise=50.0),
+        "paraphrase": quality,
+    }
     roles += [(role, worse[role]) for role in controls]
     for role, how in roles:
         made = [_simulate(one, how, rng) for one in examples]

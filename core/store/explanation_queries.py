@@ -194,6 +194,27 @@ def all_scores(cache: Cache, run: str) -> pd.DataFrame:
     )
 
 
+def headline_rhos(cache: Cache, *, subject: str | None = None, simulator: str | None = None) -> pd.DataFrame:
+    """Every explanation whose headline score is defined, in the order of identities: explanation name rho. Light, for drawing a sample."""
+    where, values = _where(subject, None, None, None, None, None, None)
+    condition = ""
+    if simulator is not None:
+        condition, values["simulator"] = "AND s.simulator = $simulator", simulator
+    return _frame(
+        cache,
+        "SELECT explanation, name, rho FROM (SELECT e.explanation, e.name, s.rho FROM scores s JOIN explanations e "
+        f"ON e.explanation = s.explanation WHERE s.role = 'simulated' AND {where} {condition} QUALIFY row_number() "
+        f"OVER (PARTITION BY s.explanation ORDER BY {_KIND}, {_SPLIT}) = 1) WHERE rho IS NOT NULL ORDER BY explanation",
+        values,
+    )
+
+
+def of_identities(cache: Cache, identities: Collection[str]) -> pd.DataFrame:
+    """The explanations with these identities that are still there; columns as in `of_unit`."""
+    where = "list_contains($identities::VARCHAR[], e.explanation)"
+    return _frame(cache, f"{_query(where)} ORDER BY e.explanation", {"identities": list(identities)})
+
+
 def runs(cache: Cache) -> pd.DataFrame:
     """Runs of explaining, the newest first.
 

@@ -84,9 +84,12 @@ def answered(found: Sequence[Pair]) -> tuple[Floats, Floats]:
     return np.concatenate([pair.true for pair in kept]), np.concatenate([pair.simulated for pair in kept])
 
 
-def pack_pairs(view: ExplanationView, found: Sequence[Pair], vocab: Vocab, *, title: str = "Simulated against true") -> bytes:
-    """Two rows a record, true above simulated, each record under a heading of its own, as data of the token view."""
-    bands = [_band(pair) for pair in found]
+def pack_pairs(view: ExplanationView, found: Sequence[Pair], vocab: Vocab, *, blind: bool = False) -> bytes:
+    """Two rows a record, true above simulated, each record under a heading of its own, as data of the token view.
+
+    blind: without any number that tells how well they match.
+    """
+    bands = [_band(pair, blind) for pair in found]
     true, simulated = answered(found)
     everything = np.concatenate([true, simulated, np.zeros(1)])
     split = found[0].view.split if found else ""
@@ -94,10 +97,10 @@ def pack_pairs(view: ExplanationView, found: Sequence[Pair], vocab: Vocab, *, ti
     return pack(
         bands,
         vocab,
-        key=f"{view.identity}:{split}:{order}",
+        key=f"{view.identity}:{split}:{order}:{blind}",
         low=float(everything.min()),
         high=float(everything.max()),
-        heading=Heading(title, csv=CSV, file=f"{view.identity}-records.csv"),
+        heading=Heading("Simulated against true", csv=CSV, file="records.csv" if blind else f"{view.identity}-records.csv"),
     )
 
 
@@ -117,7 +120,7 @@ def tokens_csv(view: ExplanationView, found: Sequence[Pair]) -> str:
     return out.getvalue()
 
 
-def _band(pair: Pair) -> Band:
+def _band(pair: Pair, blind: bool) -> Band:
     one = pair.view
     where = f"{one.document} · context {one.context:,}"
     cells = (one.split, one.origin, one.context, one.document)
@@ -131,6 +134,8 @@ def _band(pair: Pair) -> Band:
     origin = "one of the strongest" if one.origin == "top" else "drawn at random"
     if one.failed:
         said = f"not simulated: {one.failed}"
+    elif blind:
+        return Band(f"Record {pair.place + 1}", origin, [true, simulated])
     else:
         worst = int(np.argmax(np.abs(pair.residual)))
         rho = f"ρ {figure(pair.rho)}" if math.isfinite(pair.rho) else "ρ undefined: one side is constant"

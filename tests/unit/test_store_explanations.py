@@ -3,6 +3,7 @@
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -52,12 +53,12 @@ def test_the_cache_agrees_with_the_files_about_every_number(indexed: Workspace) 
     view = load_explanation(indexed, identity)
     with opened(indexed) as cache:
         cache.ingest()
-        row = explanation_queries.of_unit(cache, UNIT).iloc[0]
-    for role, prefix in (("simulated", ""), ("lookup", "lookup_"), ("shuffled", "shuffled_"), ("paraphrase", "paraphrase_")):
+        (row,) = explanation_queries.of_unit(cache, UNIT).to_dict("records")
+    for role, before in (("simulated", ""), ("lookup", "lookup_"), ("shuffled", "shuffled_"), ("paraphrase", "paraphrase_")):
         found = view.score(role, "top-and-random", "test")
         assert found is not None
         for name in ("rho", "low", "high", "coverage", "reason"):
-            assert row[prefix + name] == getattr(found.score, name), (role, name)
+            assert row[before + name] == getattr(found.score, name), (role, name)
     assert row["coverage"] < 1
     assert row["shuffled_said_of"] == "tiny/mlp.0/neurons/1"
 
@@ -110,9 +111,10 @@ def test_evidence_in_sql_is_evidence_in_python(indexed: Workspace) -> None:
     write_synthetic_explanations(indexed, run="explain-alone", controls=())
     with opened(indexed) as cache:
         cache.ingest()
-        frame = explanation_queries.of_unit(cache, UNIT).set_index("run")
+        rows = explanation_queries.of_unit(cache, UNIT).to_dict("records")
     seen: set[bool] = set()
-    for run, row in frame.iterrows():
+    for row in rows:
+        run = row["run"]
         if run == "explain-alone":
             assert pd.isna(row["evidence"])
             continue
@@ -146,7 +148,9 @@ def test_the_headline_prefers_both_kinds_of_records_and_the_untouched_split(inde
     with opened(indexed) as cache:
         cache.ingest()
         with cache.cursor() as cursor:  # the same explanation scored on validation too
-            cursor.execute("INSERT INTO scores BY NAME SELECT * REPLACE ('validation' AS split, 2.0 AS rho) FROM scores WHERE run = 'explain-all'")
+            cursor.execute(
+                "INSERT INTO scores BY NAME SELECT * REPLACE ('validation' AS split, 2.0 AS rho) FROM scores WHERE run = 'explain-all'"
+            )
         frame = explanation_queries.of_unit(cache, UNIT).set_index("run")
         assert (frame.loc["explain-all", "kind"], frame.loc["explain-all", "split"]) == ("top-and-random", "test")
         assert frame.loc["explain-top", "kind"] == "top-only"
@@ -190,8 +194,8 @@ def test_by_layer_summarises_the_best_explanation_of_each_unit(indexed: Workspac
     write_synthetic_explanations(indexed, run="explain-good", units=UNITS, quality={UNITS[0]: Quality(flat=True)})
     with opened(indexed) as cache:
         cache.ingest()
-        frame = explanation_queries.by_layer(cache, subject="tiny")
-        best, _ = explanation_queries.scored(cache, best_only=True, limit=100)
+        frame: Any = explanation_queries.by_layer(cache, subject="tiny")
+        best: Any = explanation_queries.scored(cache, best_only=True, limit=100)[0]
     assert list(frame["role"]) == ["simulated", "lookup", "shuffled"] * 2
     for layer in range(2):
         mine = best[best["layer"] == layer]
@@ -208,7 +212,7 @@ def test_a_study_lists_settings_units_and_steps_in_the_order_of_the_run(indexed:
     write_synthetic_explanations(indexed, units=UNITS[:2], settings=settings, steps=2, study="simulators")
     with opened(indexed) as cache:
         cache.ingest()
-        frame = explanation_queries.study(cache, "explain-test")
+        frame: Any = explanation_queries.study(cache, "explain-test")
         assert list(zip(frame["setting"], frame["name"], frame["step"], strict=True)) == [
             (setting, name, step) for setting in ("a", "b") for name in UNITS[:2] for step in range(2)
         ]

@@ -1,0 +1,27 @@
+"""Rate: judge by hand how well simulated activations match true ones, and see whether the scores agree with that."""
+
+import streamlit as st
+
+from core.errors import AtlasError
+from core.findings.ratings import Ratings
+from core.ui import rate_form
+from core.ui.prose import lead, sentence
+from core.ui.setup import setup
+
+server = setup()
+st.title("Rate")
+lead(
+    "How well does what was simulated (teal) match what is true (amber)? Neither score nor author is shown.",
+    "Scores are worth trusting where they agree with such ratings, which is shown below.",
+)
+try:
+    given = Ratings(server.workspace).list(newest_only=True)
+    subject, simulator, seed = rate_form.choose(server)
+    queue = rate_form.waiting_list(server, subject, simulator, seed, given)
+    if not queue and not given:
+        rate_form.nothing_to_rate()
+    else:
+        rate_form.one_to_rate(server, queue, given)
+        rate_form.results(server, given)
+except AtlasError as error:
+    sentence(str(error))
