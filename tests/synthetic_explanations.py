@@ -151,15 +151,15 @@ def _outcome(
         return Outcome(**common, failed=failed)
     scores: list[Scored] = []
     simulations: list[Simulated] = []
-    roles: list[tuple[Role, Quality]] = [("simulated", quality)]
-    worse: dict[Role, Quality] = {
+    how_good: dict[Role, Quality] = {
+        "simulated": quality,
         "lookup": replace(quality, noise=2 * quality.noise + 0.5),
         "shuffled": Quality(noise=50.0),
         "paraphrase": quality,
     }
-    roles += [(role, worse[role]) for role in controls]
-    for role, how in roles:
-        made = [_simulate(one, how, rng) for one in examples]
+    roles: tuple[Role, ...] = ("simulated", *controls)
+    for role in roles:
+        made = [_simulate(one, how_good[role], rng) for one in examples]
         simulations += [Simulated(role, split, one, simulation) for one, simulation in zip(examples, made, strict=True)]
         for kind in setting.kinds:
             scores.append(_scored(setting, role, kind, split, examples, made))
