@@ -8,9 +8,9 @@ from core.ui import state, unit_explanations, unit_sections, unit_steps
 from core.ui.explain_unit import Target
 from core.ui.index_choice import waiting
 from core.ui.records import records_view
-from core.ui.setup import refuse, sentence, setup
+from core.ui.setup import sentence, setup
 from core.ui.tokens import View
-from core.ui.unit_address import Asked, WrongAddress, resolve
+from core.ui.unit_address import Asked, WrongAddress, near, resolve
 from core.ui.unit_data import UnitData, unit_data
 from core.ui.unit_recompute import recompute
 from core.units import UnitName
@@ -50,7 +50,7 @@ def show(asked: Asked, data: UnitData) -> None:
     with head:
         unit_sections.title(data.view)
     with buttons:
-        unit_steps.steps(server, found, asked)
+        place = unit_steps.row()
     refused = unit_steps.refused()
     for said in [*([refused] if refused else []), *View.read(st.query_params.to_dict())[1]]:
         sentence(said)
@@ -67,6 +67,19 @@ def show(asked: Asked, data: UnitData) -> None:
         unit_steps.go(clicked)
         st.rerun()
     provenance(data)
+    unit_steps.steps(place, server, found, asked)
+
+
+def unshown(error: AtlasError) -> None:
+    """Why there is no unit to show, and the ways on: units near the one asked for, and the jump box."""
+    offered = near(found, state.raw("unit"))
+    head, box = st.columns([7, 6], vertical_alignment="center")
+    head.title("Unit")
+    with box:
+        unit_steps.only_jump(server, found, offered[0])
+    if refused := unit_steps.refused():
+        sentence(refused)
+    unit_sections.wrong(str(error), offered if isinstance(error, WrongAddress) else [])
 
 
 if not found:
@@ -78,10 +91,8 @@ if not state.raw("unit"):
 try:
     asked = resolve(server.workspace, found, state.raw("unit"), state.raw("run") or None)
     data = unit_data(server.workspace, asked.index, asked.name)
-except WrongAddress as error:
-    unit_sections.wrong(str(error), error.near)
 except AtlasError as error:
-    refuse(str(error))
+    unshown(error)
 else:
     unit_steps.pickers(found, asked)
     show(asked, data)

@@ -1,31 +1,16 @@
 /* Small tables of names and numbers with a bar each, and plain facts. Built with textContent only. Every table can be saved as CSV. */
 
-const decoder = new TextDecoder();
-
 export default function ({ data, parentElement, setTriggerValue }) {
   const root = parentElement.querySelector(".bt");
   const { tables } = JSON.parse(decoder.decode(data));
   root.replaceChildren(...tables.map((table) => drawTable(table, (address) => setTriggerValue("open", address))));
 }
 
-function element(tag, className, text) {
-  const made = document.createElement(tag);
-  if (className) made.className = className;
-  if (text !== undefined) made.textContent = text;
-  return made;
-}
-
 function drawTable(table, open) {
   const section = element("section");
   const header = element("header");
   header.append(element("h2", "", table.title), drawNote(table));
-  if (table.csv) {
-    const save = element("button", "csv", "csv");
-    save.type = "button";
-    save.title = `Save ${table.title.toLowerCase()} as CSV`;
-    save.onclick = () => download(table);
-    header.append(save);
-  }
+  if (table.csv) header.append(saveButton(`Save ${table.title.toLowerCase()} as CSV`, table.file, () => table.csv));
   section.append(header);
   if (table.empty) section.append(element("p", "none", table.empty));
   const columns = element("div", "columns");
@@ -82,20 +67,4 @@ function drawLine(line, open) {
   if (line.hover) made.title = line.hover;
   made.append(name, track, value);
   return made;
-}
-
-/* A cell that a spreadsheet would take for a formula is kept as text. */
-function cell(value) {
-  const text = String(value);
-  const safe = typeof value === "string" && /^[=+\-@\t\r]/.test(text) ? `'${text}` : text;
-  return /[",\n\r]/.test(safe) ? `"${safe.replaceAll('"', '""')}"` : safe;
-}
-
-function download(table) {
-  const content = table.csv.map((line) => line.map(cell).join(",")).join("\r\n") + "\r\n";
-  const link = element("a");
-  link.href = URL.createObjectURL(new Blob(["\ufeff", content], { type: "text/csv" }));
-  link.download = table.file;
-  link.click();
-  setTimeout(() => URL.revokeObjectURL(link.href), 10000);
 }

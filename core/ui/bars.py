@@ -4,13 +4,9 @@ import json
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Literal, cast
 
-import streamlit as st
-from streamlit.components.v2 import component
-
-_HERE = Path(__file__).parent
+from core.ui.component import component, nothing
 
 
 @dataclass(frozen=True)
@@ -61,24 +57,10 @@ def pack_tables(tables: Sequence[Table]) -> bytes:
 
 def bar_tables(packed: bytes, *, key: str) -> str | None:
     """Show packed tables; returns the `unit` of the line whose link was just clicked."""
-    result = _component()(key=key, data=packed, on_open_change=_nothing)
+    result = component("bars", '<div class="bt">\n</div>')(key=key, data=packed, on_open_change=nothing)
     return cast(str | None, result.get("open"))
 
 
 def _cell(value: str | int | float | None) -> str | int | float:
     """A cell of the CSV: what is undefined or unbounded is left empty."""
     return "" if value is None or (isinstance(value, float) and not math.isfinite(value)) else value
-
-
-def _nothing() -> None:
-    """A click needs no callback; its name makes the component return it."""
-
-
-@st.cache_resource(show_spinner=False)
-def _component() -> Any:
-    return component(
-        "neuron_atlas_bars",
-        html='<div class="bt">\n</div>',
-        css=(_HERE / "bars.css").read_text("utf8"),
-        js=(_HERE / "bars.js").read_text("utf8"),
-    )

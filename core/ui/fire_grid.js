@@ -3,19 +3,13 @@
 export default function ({ data, parentElement, setTriggerValue }) {
   const root = parentElement.querySelector('.fg');
   root.replaceChildren();
-  const make = (tag, cls, text) => {
-    const node = document.createElement(tag);
-    if (cls) node.className = cls;
-    if (text !== undefined) node.textContent = text;
-    return node;
-  };
   const { pieces, sites, labels, fires, widths, strength, picked } = data;
   const columns = pieces.length, rows = sites.length;
   const pick = (token) => setTriggerValue('token', token);
 
-  const text = make('div', 'text');
+  const text = element('div', 'text');
   const buttons = pieces.map((piece, i) => {
-    const node = make('button', i === picked ? 'on' : '', piece);
+    const node = element('button', i === picked ? 'on' : '', piece);
     node.type = 'button';
     node.style.setProperty('--heat', (100 * strength[i]).toFixed(1) + '%');
     node.setAttribute('aria-label', 'token ' + (i + 1) + ': ' + labels[i]);
@@ -24,17 +18,17 @@ export default function ({ data, parentElement, setTriggerValue }) {
     node.onpointerenter = () => { over = i; draw(); };
     node.onpointerleave = () => { over = -1; draw(); };
     text.append(node);
-    if (piece.includes('↵')) text.append(make('br'));
+    if (piece.includes('↵')) text.append(element('br'));
     return node;
   });
 
-  const frame = make('div', 'frame');
-  const names = make('div', 'names');
-  const stage = make('div', 'stage');
-  const canvas = make('canvas');
+  const frame = element('div', 'frame');
+  const names = element('div', 'names');
+  const stage = element('div', 'stage');
+  const canvas = element('canvas');
   canvas.setAttribute('role', 'img');
   canvas.setAttribute('aria-label', data.alt);
-  const tip = make('div', 'tip');
+  const tip = element('div', 'tip');
   tip.hidden = true;
   stage.append(canvas, tip);
   frame.append(names, stage);
@@ -45,7 +39,7 @@ export default function ({ data, parentElement, setTriggerValue }) {
   const order = sites.map((_, i) => rows - 1 - i); // the first layer at the bottom
   for (const [line, row] of order.entries()) {
     if (row % every && row !== rows - 1) continue;
-    const name = make('span', '', sites[row]);
+    const name = element('span', '', sites[row]);
     name.style.top = (line + 0.5) * height + 'px';
     names.append(name);
   }

@@ -1,16 +1,10 @@
 """Where units fire strongly on a text: the tokens to pick from, and a picture of tokens × sites. Drawn in the browser."""
 
-from collections.abc import Callable, Sequence
-from pathlib import Path
-from typing import Any
+from collections.abc import Sequence
 
-import streamlit as st
-from streamlit.components.v2 import component
-
+from core.ui.component import component, nothing
 from core.ui.tokens import piece_text
 from core.vocab import Vocab
-
-_HERE = Path(__file__).parent
 
 
 def fire_grid(
@@ -39,19 +33,5 @@ def fire_grid(
         "picked": -1 if picked is None else picked,
         "alt": f"{len(tokens)} tokens by {len(sites)} sites: how many units fire above their own 99.9th percentile",
     }
-    result = _component()(key=key, data=data, on_token_change=_nothing)
+    result = component("fire_grid", '<div class="fg">\n</div>')(key=key, data=data, on_token_change=nothing)
     return None if result.token is None else int(result.token)
-
-
-def _nothing() -> None:
-    """A click needs no callback; its name makes the component return it."""
-
-
-@st.cache_resource(show_spinner=False)
-def _component() -> Callable[..., Any]:
-    return component(
-        "neuron_atlas_fire_grid",
-        html='<div class="fg">\n</div>',
-        css=(_HERE / "fire_grid.css").read_text("utf8"),
-        js=(_HERE / "fire_grid.js").read_text("utf8"),
-    )

@@ -18,7 +18,6 @@ const SWITCHES = [
   ]],
 ];
 const instances = new WeakMap();
-const decoder = new TextDecoder();
 const encoder = new TextEncoder();
 
 export default function ({ data, parentElement, setStateValue, setTriggerValue }) {
@@ -40,26 +39,12 @@ function tidyAddress() {
   if (tidy !== location.search) history.replaceState(history.state, "", location.pathname + tidy + location.hash);
 }
 
-function element(tag, className, text) {
-  const made = document.createElement(tag);
-  if (className) made.className = className;
-  if (text !== undefined) made.textContent = text;
-  return made;
-}
-
 function bytes(base64) {
   return Uint8Array.from(atob(base64), (c) => c.charCodeAt(0));
 }
 
 function hex(text) {
   return Uint8Array.from(text.match(/../g) ?? [], (pair) => parseInt(pair, 16));
-}
-
-/* A cell that a spreadsheet would take for a formula is kept as text. */
-function cell(value) {
-  const text = String(value);
-  const safe = typeof value === "string" && /^[=+\-@\t\r]/.test(text) ? `'${text}` : text;
-  return /[",\n\r]/.test(safe) ? `"${safe.replaceAll('"', '""')}"` : safe;
 }
 
 class TokenView {
@@ -198,10 +183,7 @@ class TokenView {
   }
 
   drawSave() {
-    const save = element("button", "csv", "csv");
-    save.type = "button";
-    save.title = "Save all records as CSV";
-    save.onclick = () => {
+    return saveButton("Save all records as CSV", this.body.file, () => {
       const lines = [["band", ...this.body.csv, "position", "token", "value", "text"]];
       let at = 0;
       for (const band of this.body.bands)
@@ -209,13 +191,8 @@ class TokenView {
           const row = this.rows[at];
           lines.push([band.title, ...row.cells, row.peak, this.body.ids[row.index[row.peak]], row.value ?? "", this.source(row)]);
         }
-      const link = element("a");
-      link.href = URL.createObjectURL(new Blob(["\ufeff", lines.map((line) => line.map(cell).join(",")).join("\r\n"), "\r\n"], { type: "text/csv" }));
-      link.download = this.body.file;
-      link.click();
-      setTimeout(() => URL.revokeObjectURL(link.href), 10000);
-    };
-    return save;
+      return lines;
+    });
   }
 
   drawRow(at) {

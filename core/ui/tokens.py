@@ -10,22 +10,21 @@ import math
 import unicodedata
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from pathlib import Path
 from typing import Any, Literal, cast, get_args
 
 import numpy as np
 import numpy.typing as npt
 import streamlit as st
-from streamlit.components.v2 import component
 
 from core.errors import shown
+from core.ui.component import component, nothing
 from core.vocab import Vocab
 
 Window = Literal["5", "16", "all"]
 Scale = Literal["unit", "text"]
 Curve = Literal["linear", "log"]
 
-_HERE = Path(__file__).parent
+_HTML = '<div class="tv">\n<div class="bar"></div><div class="list"></div><div class="tip" role="tooltip" hidden></div>\n</div>'
 _LEVELS = 32767
 _NOT_COMPUTED = -32768
 _PIECES = 65536
@@ -186,7 +185,7 @@ def token_view(packed: bytes, view: View, *, key: str, on_view: Callable[[View],
             on_view(View.read(chosen)[0])
 
     data = b'{"view":' + json.dumps(asdict(view)).encode() + b',"body":' + packed + b"}"
-    result = _component()(key=key, data=data, on_view_change=changed, on_token_change=_nothing)
+    result = component("tokens", _HTML)(key=key, data=data, on_view_change=changed, on_token_change=nothing)
     token = cast(Mapping[str, int] | None, result.get("token"))
     return Picked(int(token["row"]), int(token["index"])) if token else None
 
@@ -232,17 +231,3 @@ def _hundredths(probabilities: npt.NDArray[np.float32]) -> npt.NDArray[np.uint8]
 
 def _base64(array: npt.NDArray[Any]) -> str:
     return base64.b64encode(array.tobytes()).decode()
-
-
-def _nothing() -> None:
-    """A click needs no callback; its name makes the component return it."""
-
-
-@st.cache_resource(show_spinner=False)
-def _component() -> Any:
-    return component(
-        "neuron_atlas_tokens",
-        html='<div class="tv">\n<div class="bar"></div><div class="list"></div><div class="tip" role="tooltip" hidden></div>\n</div>',
-        css=(_HERE / "tokens.css").read_text("utf8"),
-        js=(_HERE / "tokens.js").read_text("utf8"),
-    )

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import accumulate
 
 from core.errors import AtlasError
 from core.store.catalog import IndexInfo, find_unit
@@ -84,16 +85,13 @@ def holders(found: Iterable[IndexInfo], name: UnitName) -> list[IndexInfo]:
 
 
 def step(asked: Asked, by: int) -> UnitName:
-    """The unit `by` places further; after a site's last unit comes the first of the index's next site, and round again."""
-    sites = asked.index.published
+    """The unit `by` places further (before, if negative); after a site's last unit comes the first of the index's next site, and round."""
     name = asked.name
-    at, number = sites.index(name.site), name.index + by
-    if number < 0:
-        at = (at - 1) % len(sites)
-        number = asked.index.units_at(sites[at]) - 1
-    elif number >= asked.index.units_at(name.site):
-        at, number = (at + 1) % len(sites), 0
-    return UnitName(name.subject, sites[at], name.basis, number)
+    firsts = dict(zip(asked.index.published, accumulate(map(asked.index.units_at, asked.index.published), initial=0), strict=False))
+    total = sum(map(asked.index.units_at, asked.index.published))
+    place = (firsts[name.site] + name.index + by) % total
+    site = max((site for site in firsts if firsts[site] <= place), key=firsts.__getitem__)
+    return UnitName(name.subject, site, name.basis, place - firsts[site])
 
 
 def describe(index: IndexInfo) -> str:

@@ -2,20 +2,14 @@
 export default function ({ data, parentElement, setTriggerValue }) {
   const root = parentElement.querySelector('.list');
   root.replaceChildren();
-  const make = (tag, cls, text) => {
-    const node = document.createElement(tag);
-    if (cls) node.className = cls;
-    if (text !== undefined) node.textContent = text;
-    return node;
-  };
-  const table = make('table');
+  const table = element('table');
   if (data.columns.length) {
-    const line = make('tr');
+    const line = element('tr');
     const heading = (column, cls) => {
-      const head = make('th', cls + (column.key === data.sort ? ' on' : ''));
+      const head = element('th', cls + (column.key === data.sort ? ' on' : ''));
       const arrow = column.key === data.sort ? (data.descending ? ' \u2193' : ' \u2191') : '';
       if (column.sortable) {
-        const button = make('button', '', column.label + arrow);
+        const button = element('button', '', column.label + arrow);
         button.type = 'button';
         button.title = column.note || ('Sort by ' + column.label);
         button.onclick = () => setTriggerValue('sort', column.key);
@@ -28,36 +22,36 @@ export default function ({ data, parentElement, setTriggerValue }) {
       return head;
     };
     const sortable = data.columns.some((column) => column.sortable);
-    line.append(heading({ key: 'unit', label: 'Unit', note: 'Sort by layer and number', sortable }, ''), make('th', 'plain', 'Peak'));
-    line.append(...data.columns.map((column) => heading(column, 'number')), make('th', 'plain', data.text_label));
-    const top = make('thead');
+    line.append(heading({ key: 'unit', label: 'Unit', note: 'Sort by layer and number', sortable }, ''), element('th', 'plain', 'Peak'));
+    line.append(...data.columns.map((column) => heading(column, 'number')), element('th', 'plain', data.text_label));
+    const top = element('thead');
     top.append(line);
     table.append(top);
   }
-  const body = make('tbody');
+  const body = element('tbody');
   for (const row of data.rows) {
-    const line = make('tr', 'row' + (row.name === data.picked ? ' on' : ''));
-    const unit = make('td', 'unit');
-    const link = make('a', '', row.label);
+    const line = element('tr', 'row' + (row.name === data.picked ? ' on' : ''));
+    const unit = element('td', 'unit');
+    const link = element('a', '', row.label);
     link.href = row.address;
     unit.append(link);
-    const peak = make('td', 'peak');
+    const peak = element('td', 'peak');
     if (row.chip) {
-      const chip = make('span', 'chip', row.chip);
+      const chip = element('span', 'chip', row.chip);
       chip.title = row.chip;
       peak.append(chip);
     }
     const numbers = row.cells.map((cell, i) => {
-      const node = make('td', 'number', cell);
+      const node = element('td', 'number', cell);
       node.dataset.label = data.columns[i] ? data.columns[i].label : '';
       return node;
     });
-    const text = make('td', 'text');
+    const text = element('td', 'text');
     const [before, mark, after] = row.snippet;
     text.append(before);
-    if (mark) text.append(make('mark', '', mark));
+    if (mark) text.append(element('mark', '', mark));
     text.append(after);
-    if (row.reason) text.append(make('span', 'reason', row.reason));
+    if (row.reason) text.append(element('span', 'reason', row.reason));
     line.append(unit, peak, ...numbers, text);
     line.onclick = (event) => {
       if (event.metaKey || event.ctrlKey || event.shiftKey || event.button) return;

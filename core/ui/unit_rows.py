@@ -4,15 +4,11 @@ Drawn in the browser with `textContent` only, so no token can become markup. Eac
 stay in the session.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any, Literal
 
-import streamlit as st
-from streamlit.components.v2 import component
-
-_HERE = Path(__file__).parent
+from core.ui.component import component, nothing
 
 
 @dataclass(frozen=True)
@@ -70,23 +66,11 @@ def unit_rows(
         "pick": picked is not None,
         "picked": picked or "",
     }
-    result = _component()(key=key, data=data, on_open_change=_nothing, on_pick_change=_nothing, on_sort_change=_nothing)
+    result = component("unit_rows", '<div class="list">\n</div>')(
+        key=key, data=data, on_open_change=nothing, on_pick_change=nothing, on_sort_change=nothing
+    )
     if result.open:
         return Click("open", str(result.open))
     if result.pick:
         return Click("pick", str(result.pick))
     return Click("sort", str(result.sort)) if result.sort else None
-
-
-def _nothing() -> None:
-    """Makes the browser's event run the page; the page reads the event itself."""
-
-
-@st.cache_resource(show_spinner=False)
-def _component() -> Callable[..., Any]:
-    return component(
-        "neuron_atlas_unit_rows",
-        html='<div class="list">\n</div>',
-        css=(_HERE / "unit_rows.css").read_text("utf8"),
-        js=(_HERE / "unit_rows.js").read_text("utf8"),
-    )

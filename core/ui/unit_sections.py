@@ -50,6 +50,7 @@ STYLE = """<style>
 .nu-near a {color: var(--na-accent)}
 .nu-partial {color: var(--na-muted); font-size: .84rem; margin: 0}
 .nu-partial b {color: var(--na-accent); font-weight: 600}
+.st-key-unit-steps {min-height: 2rem}
 .st-key-unit-steps button {min-height: 0; padding: .22rem .6rem; font-size: .84rem}
 .st-key-unit-steps input {font-size: .84rem; padding: .22rem .6rem}
 .st-key-unit-steps [data-testid="stTextInputRootElement"] {min-height: 0; height: 2rem}

@@ -3,12 +3,14 @@
 import secrets
 
 import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
 
 from core.errors import AtlasError
 from core.store.catalog import IndexInfo
 from core.store.picks import random_interesting
 from core.ui import state
 from core.ui.server import Server
+from core.ui.stepper import stepper
 from core.ui.unit_address import Asked, describe, holders, indexed_sites, jump, resolve, step
 from core.units import Site, UnitName
 
@@ -30,8 +32,23 @@ def start(server: Server, index: IndexInfo) -> UnitName:
         return UnitName(index.slug, index.published[0], index.basis, 0)
 
 
-def steps(server: Server, found: list[IndexInfo], asked: Asked) -> None:
-    """Buttons and jump box. Keys: j next, k previous, i an interesting one."""
+def row() -> DeltaGenerator:
+    """The place of the buttons and the jump box."""
+    return st.container(key="unit-steps", horizontal=True, horizontal_alignment="right", vertical_alignment="center", gap="small")
+
+
+def steps(place: DeltaGenerator, server: Server, found: list[IndexInfo], asked: Asked) -> None:
+    """Buttons and jump box, last of all on the page. Keys: j next, k previous, i an interesting one. place: what `row` returned."""
+
+    def stepped(name: str, by: int) -> None:
+        try:
+            unit = step(resolve(server.workspace, found, name, state.raw("run") or None), by)
+        except AtlasError as error:
+            st.session_state[_REFUSED] = str(error)
+            return
+        st.session_state.pop(_REFUSED, None)
+        # Always sent: of two quick steps the second may be told with the address from before the first.
+        st.query_params["unit"] = str(unit)
 
     def chance() -> None:
         try:
@@ -39,31 +56,42 @@ def steps(server: Server, found: list[IndexInfo], asked: Asked) -> None:
         except AtlasError as error:
             st.session_state[_REFUSED] = str(error)
 
+    with place:
+        stepper(str(asked.name), key="unit-stepper", address=("unit", state.raw("unit")), on_step=stepped)
+        st.button("interesting", key="unit-chance", shortcut="i", on_click=chance, help="A unit by chance among the interesting ones")
+        _jump_box(server, found, asked.name)
+
+
+def only_jump(server: Server, found: list[IndexInfo], near: UnitName) -> None:
+    """The jump box alone, where the address names no unit. near: what a name's missing parts are taken from."""
+    with row():
+        _jump_box(server, found, near)
+
+
+def _jump_box(server: Server, found: list[IndexInfo], here: UnitName) -> None:
     def typed() -> None:
         text = str(st.session_state["unit-jump"])
         st.session_state["unit-jump"] = ""
         if not text.strip():
             return
         try:
-            name = jump(asked.name, text)
-            chosen = state.raw("run") or None
-            go(resolve(server.workspace, found, name, chosen if name.startswith(f"{asked.name.subject}/") else None).name)
+            name = jump(here, text)
+            # The run in the address stays chosen for the units of its model.
+            mine = any(index.run == state.raw("run") and name.startswith(f"{index.slug}/") for index in found)
+            run = state.raw("run") if mine else ""
+            go(resolve(server.workspace, found, name, run or None).name, run=run)
         except AtlasError as error:
             st.session_state[_REFUSED] = str(error)
 
-    with st.container(key="unit-steps", horizontal=True, horizontal_alignment="right", vertical_alignment="center", gap="small"):
-        st.button("previous", key="unit-previous", shortcut="k", on_click=go, args=(step(asked, -1),))
-        st.button("next", key="unit-next", shortcut="j", on_click=go, args=(step(asked, 1),))
-        st.button("interesting", key="unit-chance", shortcut="i", on_click=chance, help="A unit by chance among the interesting ones")
-        st.text_input(
-            "Jump to a unit",
-            key="unit-jump",
-            placeholder="jump: 5/1352",
-            label_visibility="collapsed",
-            on_change=typed,
-            help=_JUMP_HELP,
-            width=140,
-        )
+    st.text_input(
+        "Jump to a unit",
+        key="unit-jump",
+        placeholder="jump: 5/1352",
+        label_visibility="collapsed",
+        on_change=typed,
+        help=_JUMP_HELP,
+        width=140,
+    )
 
 
 def refused() -> str | None:

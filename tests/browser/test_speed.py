@@ -24,7 +24,7 @@ async () => {
   const chart = () => document.querySelector('.js-plotly-plot .barlayer path, .js-plotly-plot .scatterlayer path')?.getAttribute('d');
   const heading = document.querySelector('h1').textContent, row = deep('.row'), drawn = chart();
   const begin = performance.now();
-  document.querySelector('.st-key-unit-next button').click();
+  deep('.stepper .next').click();
   const fresh = () => document.querySelector('h1')?.textContent !== heading && deep('.row') && deep('.row') !== row && chart() !== drawn;
   while (!fresh() && performance.now() - begin < 10000) await new Promise(requestAnimationFrame);
   await new Promise(requestAnimationFrame);

@@ -39,11 +39,83 @@ def test_keys_lead_to_the_next_the_previous_and_an_interesting_unit(browser: Bro
         view.check()
 
 
+def test_keys_pressed_faster_than_the_page_follows_all_count(browser: Browser, real: Server) -> None:
+    with viewing(browser, real) as view:
+        view.go(UNIT)
+        heading(view, "mlp.5", 1352)
+        for keys, pause, number in (("jjjjj", 0, 1357), ("kkkkkkk", 60, 1350), ("jjkjjkjjj", 90, 1355), ("jkjkj", 35, 1356)):
+            for key in keys:
+                view.page.keyboard.press(key)
+                view.page.wait_for_timeout(pause)
+            heading(view, "mlp.5", number)
+        for _ in range(4):
+            view.page.get_by_role("button", name="next").click(no_wait_after=True)
+        heading(view, "mlp.5", 1360)
+        view.check()
+
+
+def test_what_did_not_change_is_sent_again_and_not_as_a_reference_that_the_browser_may_have_dropped(browser: Browser, real: Server) -> None:
+    """A browser that is sent a reference to a part it no longer has shows an error and nothing else until it is reloaded."""
+    sizes: list[int] = []
+    with viewing(browser, real) as view:
+        view.page.on("websocket", lambda socket: socket.on("framereceived", lambda frame: sizes.append(len(frame))))
+        view.go(UNIT)
+        heading(view, "mlp.5", 1352)
+        records = max(sizes)
+        sizes.clear()
+        view.page.get_by_placeholder("jump").fill("5/1352")
+        view.page.keyboard.press("Enter")
+        expect(view.page.get_by_placeholder("jump")).to_have_value("", timeout=PATIENCE)
+        view.settled()
+        assert max(sizes) >= records > 20_000
+
+
+def test_steps_go_on_from_where_a_jump_or_another_page_led(browser: Browser, real: Server) -> None:
+    with viewing(browser, real) as view:
+        view.go(UNIT)
+        heading(view, "mlp.5", 1352)
+        for _ in range(3):
+            view.page.keyboard.press("j")
+        heading(view, "mlp.5", 1355)
+        box = view.page.get_by_placeholder("jump")
+        box.fill("22/91")
+        box.press("Enter")
+        heading(view, "mlp.22", 91)
+        box.blur()
+        for _ in range(2):
+            view.page.keyboard.press("k")
+        heading(view, "mlp.22", 89)
+        view.page.get_by_test_id("stSidebarNavLink").filter(has_text="Explore").click()
+        expect(view.page.get_by_role("heading", level=1)).to_have_text("Explore", timeout=PATIENCE)
+        view.settled()
+        view.page.go_back()
+        heading(view, "mlp.22", 89)
+        for _ in range(3):
+            view.page.keyboard.press("j")
+        heading(view, "mlp.22", 92)
+        view.check()
+
+
+def test_a_number_with_zeros_in_front_is_put_right_in_the_address(browser: Browser, real: Server) -> None:
+    with viewing(browser, real) as view:
+        view.go("explore")
+        view.go(f"unit?unit={SUBJECT}/mlp.05/neurons/007&window=all")
+        heading(view, "mlp.5", 7)
+        assert view.page.url.endswith(f"/unit?unit={SUBJECT}/mlp.5/neurons/7&window=all")
+        view.page.keyboard.press("j")
+        heading(view, "mlp.5", 8)
+        view.page.go_back()
+        heading(view, "mlp.5", 7)
+        view.page.go_back()
+        expect(view.page.get_by_role("heading", level=1)).to_have_text("Explore", timeout=PATIENCE)
+        view.check()
+
+
 def test_next_goes_on_to_the_next_site_after_the_last_unit(browser: Browser, real: Server) -> None:
     with viewing(browser, real) as view:
         view.go(f"unit?unit={SUBJECT}/mlp.5/neurons/1535")
         heading(view, "mlp.5", 1535)
-        view.page.locator(".st-key-unit-next button").click()
+        view.page.get_by_role("button", name="next").click()
         heading(view, "mlp.22", 0)
         view.check()
 
@@ -91,7 +163,7 @@ def test_back_in_the_browser_leads_back_to_the_unit_before(browser: Browser, rea
     with viewing(browser, real) as view:
         view.go(UNIT)
         heading(view, "mlp.5", 1352)
-        view.page.locator(".st-key-unit-next button").click()
+        view.page.get_by_role("button", name="next").click()
         heading(view, "mlp.5", 1353)
         view.page.go_back()
         heading(view, "mlp.5", 1352)

@@ -13,6 +13,7 @@ from core.store.units import load_unit
 from core.ui.records import record_list
 from core.units import UnitName
 from core.workspace import Workspace
+from tests.pages import conftest
 from tests.pages.conftest import OpenPage, alerts
 from tests.synthetic import write_synthetic_index
 from tests.synthetic_text import HOSTILE
@@ -38,8 +39,8 @@ def said(page: AppTest) -> str:
 
 
 def components(page: AppTest) -> list[dict[str, Any]]:
-    """The data of the browser's components, in the order of the page."""
-    return [json.loads(element.proto.bytes) for element in page.get("bidi_component")]
+    """The data of the records and tables, in the order of the page."""
+    return [data for data in conftest.components(page) if "here" not in data]
 
 
 def records(page: AppTest) -> dict[str, Any]:
@@ -124,6 +125,30 @@ def test_a_wrong_address_offers_units_that_exist(workspace: Workspace, opened: O
     assert "/unit?unit=tiny/mlp.2/neurons/15" in said(page)
 
 
+def test_a_wrong_address_leaves_the_title_and_a_jump_box_that_leads_on(workspace: Workspace, opened: Open) -> None:
+    write_synthetic_index(workspace)
+    page = opened(unit="tiny/mlp.9/neurons/99", run="other")
+    assert [title.value for title in page.title] == ["Unit"]
+    page.text_input("unit-jump").set_value("nonsense").run()
+    assert "is not a unit's number" in alerts(page)[0]
+    page.text_input("unit-jump").set_value("1/5").run()
+    assert "<h1>mlp.1 / neurons / 5</h1>" in said(page)
+    assert not alerts(page)
+    assert "run" not in page.query_params
+
+
+def test_a_jump_to_another_model_lets_go_of_the_run_that_was_chosen(workspace: Workspace, opened: Open) -> None:
+    run = write_synthetic_index(workspace)
+    write_synthetic_index(workspace, run="index-other", slug="other", n_layers=2, width=8)
+    page = opened(unit="tiny/mlp.1/neurons/5", run=run)
+    page.text_input("unit-jump").set_value("1/6").run()
+    assert (address(page, "unit"), address(page, "run")) == ("tiny/mlp.1/neurons/6", run)
+    page.text_input("unit-jump").set_value("other/mlp.0/neurons/3").run()
+    assert address(page, "unit") == "other/mlp.0/neurons/3"
+    assert "run" not in page.query_params
+    assert not alerts(page)
+
+
 def test_an_unknown_run_is_a_sentence(workspace: Workspace, opened: Open) -> None:
     run = write_synthetic_index(workspace)
     page = opened(unit="tiny/mlp.0/neurons/0", run="other")
@@ -138,14 +163,12 @@ def test_no_unit_in_the_address_leads_to_one(workspace: Workspace, opened: Open)
     assert f"<h1>{name.site} / neurons / {name.index}</h1>" in said(page)
 
 
-def test_next_and_previous_lead_round_the_units(workspace: Workspace, opened: Open) -> None:
+def test_a_number_written_with_zeros_in_front_is_the_same_unit_and_its_right_name_is_told(workspace: Workspace, opened: Open) -> None:
     write_synthetic_index(workspace)
-    page = opened(unit="tiny/mlp.0/neurons/15")
-    page.button("unit-next").click().run()
-    assert address(page, "unit") == "tiny/mlp.1/neurons/0"
-    page.button("unit-previous").click().run()
-    page.button("unit-previous").click().run()
-    assert "<h1>mlp.0 / neurons / 14</h1>" in said(page)
+    page = opened(unit="tiny/mlp.01/neurons/007")
+    assert "<h1>mlp.1 / neurons / 7</h1>" in said(page)
+    (stepper,) = conftest.components(page, "stepper")
+    assert (stepper["parameter"], stepper["written"], stepper["here"]) == ("unit", "tiny/mlp.01/neurons/007", "tiny/mlp.1/neurons/7")
 
 
 def test_the_pickers_follow_the_address_and_write_it(workspace: Workspace, opened: Open) -> None:
@@ -154,7 +177,7 @@ def test_the_pickers_follow_the_address_and_write_it(workspace: Workspace, opene
     assert page.number_input("unit-number").value == 5
     page.number_input("unit-number").set_value(7).run()
     assert address(page, "unit") == "tiny/mlp.1/neurons/7"
-    page.button("unit-next").click().run()
+    page.text_input("unit-jump").set_value("8").run()
     assert page.number_input("unit-number").value == 8
 
 

@@ -62,6 +62,8 @@ def test_steps_go_through_all_units_of_an_index_and_back(workspace: Workspace) -
         name = following
     assert name == start
     assert len(set(seen)) == 8
+    for by in (2, 5, 11, -3, -20):
+        assert str(step(Asked(start, index), by)) == seen[by % 8]
 
 
 @given(unit=st.one_of(st.text(max_size=40), st.from_regex(r"tiny/(mlp|resid)\.\d{1,12}/neurons/\d{1,12}", fullmatch=True)))
