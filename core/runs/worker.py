@@ -17,7 +17,11 @@ from core.workspace import Workspace
 RunFunction = Callable[[Workspace, Path, dict[str, Any], Progress], None]
 """Does the work described by the parameters, into the run's folder; resumes from what it finds there."""
 
-KINDS: Mapping[str, str] = {"index": "core.index.indexer:run_index", "explain": "core.autointerp.run:run_explain"}
+KINDS: Mapping[str, str] = {
+    "index": "core.index.indexer:run_index",
+    "explain": "core.autointerp.run:run_explain",
+    "puzzles": "core.autointerp.puzzle_run:run_puzzles",
+}
 """Kind of run -> `module:function`, imported when the first run of the kind comes."""
 
 NICENESS = 10

@@ -4,7 +4,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from core.autointerp.cost import Cost, cost
-from core.autointerp.request import ExplainRequest, Setting
+from core.autointerp.request import ExplainRequest
+from core.autointerp.studies import STUDIES
 from core.errors import AtlasError
 from core.runs.registry import Run
 from core.ui import words
@@ -57,9 +58,7 @@ def seconds(request: ExplainRequest, runs: Sequence[Run]) -> tuple[float, str] |
 
 def _who(settings: Sequence[Mapping[str, Any]]) -> set[tuple[str, ...]]:
     """Who works in each setting, with which models: what the time depends on most."""
-    return {
-        (*(_named(setting.get(role) or {}) for role in ("explainer", "simulator")), str(setting.get("arm"))) for setting in settings
-    }
+    return {(*(_named(setting.get(role) or {}) for role in ("explainer", "simulator")), str(setting.get("arm"))) for setting in settings}
 
 
 def _named(choice: Mapping[str, Any]) -> str:
@@ -68,13 +67,17 @@ def _named(choice: Mapping[str, Any]) -> str:
 
 
 def title(params: Mapping[str, Any]) -> str:
-    """What a run of explaining is about: `Score by layer · pattern → pattern · 600 units`."""
+    """What a run of explaining is about: `Score by layer · pattern → pattern · 600 units`; of puzzles `Puzzles · chat by a-model`."""
+    if "settings" not in params and isinstance(params.get("simulator"), dict):
+        return f"Puzzles · {_way(params) if params.get('explainer') else _short(params['simulator'])}"
     settings = [setting for setting in params.get("settings") or [] if isinstance(setting, dict)]
     ways = list(dict.fromkeys(_way(setting) for setting in settings))
     how = ways[0] if len(ways) == 1 else f"{len(ways)} ways" if ways else ""
+    how += f" · {len(settings)} settings" if len(ways) == 1 < len(settings) else ""
     units = params.get("units")
     many = words.count(len(units), "unit") if isinstance(units, list) else ""
-    return " · ".join(part for part in (str(params.get("study") or ""), how, many) if part)
+    study = str(params.get("study") or "")
+    return " · ".join(part for part in (STUDIES[study].title if study in STUDIES else study, how, many) if part)
 
 
 def _way(setting: Mapping[str, Any]) -> str:
@@ -87,8 +90,3 @@ def _short(choice: Mapping[str, Any]) -> str:
     endpoint = choice.get("endpoint") or {}
     model = str(endpoint.get("model", ""))
     return f"{choice.get('name', 'pattern')}{f' by {model}' if model else ''}"
-
-
-def in_short(setting: Setting) -> str:
-    """One setting as `title` writes it."""
-    return _way(setting.to_json())

@@ -1,4 +1,4 @@
-"""Runs of explaining below the form that starts them: progress, rate, time left, what was spent, and what can be done."""
+"""Runs of explaining or of puzzles below the form that starts them: progress, rate, time left, what was spent, and what can be done."""
 
 import html
 from collections.abc import Callable, Sequence
@@ -8,6 +8,7 @@ import streamlit as st
 from core.errors import AtlasError
 from core.runs.registry import Run
 from core.store.explained import load_explained
+from core.store.puzzle_results import load_puzzle_results
 from core.ui import state, words
 from core.ui.explain_estimate import title
 from core.ui.prose import quiet, sentence
@@ -40,9 +41,13 @@ def shown_run(server: Server, wanted: Wanted) -> Run | None:
 def spent(server: Server, run: Run) -> str:
     """What the run has spent so far, in words; empty when it asked no language model."""
     try:
-        spend = load_explained(server.workspace, run.id).spend
+        if run.kind == "puzzles":
+            results = load_puzzle_results(server.workspace, run.id)
+            spend = None if results is None else results.spend
+        else:
+            spend = load_explained(server.workspace, run.id).spend
     except AtlasError:
-        return ""  # nothing was published yet
+        return ""  # nothing was published yet, or what was is damaged: the results say so
     if not spend or not (spend.get("calls") or spend.get("cached")):
         return ""
     tokens = int(spend.get("tokens_in") or 0) + int(spend.get("tokens_out") or 0)

@@ -1,5 +1,6 @@
 """How explanations are scored and what may be spent: the fields that Explain and Studies share, and the address of who explains."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import cast, get_args
 
@@ -31,27 +32,31 @@ CONTROL_HELP = " ".join(f"{role}: {tip}" for role, tip in ROLE_TIPS.items())
 _LINKED = {"explainer": EXPLAINER_NAMES, "simulator": SIMULATOR_NAMES, "calibration": ("none", "linear", "percentile")}
 
 
-def who_fields(server: Server, page: str) -> tuple[ExplainerChoice | AtlasError, SimulatorChoice | AtlasError]:
+def who_fields(
+    server: Server, page: str, explainers: Sequence[str] = tuple(EXPLAINER_NAMES)
+) -> tuple[ExplainerChoice | AtlasError, SimulatorChoice | AtlasError]:
     """Who explains and who simulates. Names and calibration are in the address; the models' are not. What is incomplete is an error."""
-    for name, known in _LINKED.items():
-        key = f"{page}-{name}"
-        if key not in st.session_state and state.raw(name) in known:
-            st.session_state[key] = state.raw(name)
+    # Where other explainers are offered the fields are others: a field may not hold what it does not offer.
+    key = page if explainers == tuple(EXPLAINER_NAMES) else f"{page}-{'-'.join(explainers)}"
+    for name, known in (_LINKED | {"explainer": explainers}).items():
+        here = f"{key}-{name}"
+        if here not in st.session_state and state.raw(name) in known:
+            st.session_state[here] = state.raw(name)
     left, right = st.columns(2, gap="large")
     with left:
-        explainer = attempt(lambda: explainer_fields(server, page))
+        explainer = attempt(lambda: explainer_fields(server, key, explainers))
     with right:
         same = None if isinstance(explainer, AtlasError) else explainer.endpoint
-        simulator = attempt(lambda: simulator_fields(server, page, same=same))
+        simulator = attempt(lambda: simulator_fields(server, key, same=same))
     usual = {"explainer": "pattern", "simulator": "pattern", "calibration": "none"}
-    chosen = {name: st.session_state.get(f"{page}-{name}") for name in _LINKED}
+    chosen = {name: st.session_state.get(f"{key}-{name}") for name in _LINKED}
     state.write(**{name: None if value in (None, usual[name]) else value for name, value in chosen.items()})
     return explainer, simulator
 
 
-def setting_fields(server: Server, fields: AddressFields, index: str) -> Setting:
+def setting_fields(server: Server, fields: AddressFields, index: str, explainers: Sequence[str] = tuple(EXPLAINER_NAMES)) -> Setting:
     """Who explains and simulates, and how that is scored. index: the run to read, empty for the largest. Raises AtlasError."""
-    explainer, simulator = who_fields(server, fields.page)
+    explainer, simulator = who_fields(server, fields.page, explainers)
     made = attempt(lambda: scoring_fields(fields, index))
     found = replace(told(made), explainer=told(explainer), simulator=told(simulator))
     if "paraphrase" in found.controls:

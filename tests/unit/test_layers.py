@@ -27,7 +27,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "findings": {"errors", "units", "workspace"},
     "ui": {"errors", "units", "workspace", "vocab", "store", "runs", "corpus.spec", "subject.info", "index.bins", "index.request"}
     | {"findings", "llm.endpoint", "llm.estimate", "llm.listing"}
-    | {f"autointerp.{name}" for name in ("request", "cost", "studies", "scoring", "splits", "calibration", "files", "explanation")},
+    | {f"autointerp.{name}" for name in ("request", "cost", "studies", "scoring", "splits", "calibration", "files", "explanation")}
+    | {f"autointerp.{name}" for name in ("selection", "comparison", "puzzles", "puzzle_request")},
 }
 """Part of core -> what it may import, lazily or not. A dotted name allows one module of a part, not the part."""
 WORKERS = {"core/runs/worker.py", "core/runs/operations.py", "core/runs/interactive.py", "core/runs/thresholds.py"}
