@@ -12,7 +12,7 @@ server = setup()
 st.title("Rate")
 lead(
     "How well does what was simulated (teal) match what is true (amber)? Neither score nor author is shown.",
-    "Scores are worth trusting where they agree with such ratings, which is shown below.",
+    "Scores are worth trusting where they agree with such ratings: the figure shows whether they do.",
 )
 try:
     given = Ratings(server.workspace).list(newest_only=True)
@@ -21,7 +21,6 @@ try:
     if not queue and not given:
         rate_form.nothing_to_rate()
     else:
-        rate_form.one_to_rate(server, queue, given)
-        rate_form.results(server, given)
+        rate_form.body(server, queue, given)
 except AtlasError as error:
     sentence(str(error))

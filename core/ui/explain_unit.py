@@ -23,6 +23,8 @@ from core.ui.server import Server
 from core.units import UnitName
 
 AGAIN, MINE, REVISE, ELSEWHERE = "Explain again", "Write my own", "Revise this one", "Score this one on other records"
+ACTION = "explain-action"
+_NEW = "explain-new"
 _STARTED = "explain-started"
 _SAID = "explain-said"
 _HAND_HELP = (
@@ -56,32 +58,40 @@ def ask_form(server: Server, target: Target, action: str, opened: ExplanationVie
         st.button(_verb(action), key="explain-go", disabled=True)
         return
     quiet(str(cost(request, target.tokens)))
-    if st.button(_verb(action), key="explain-go", type="primary"):
-        submit(server, target, request)
+    st.button(_verb(action), key="explain-go", type="primary", on_click=submit, args=(server, target, request))
 
 
-def quick(server: Server, target: Target) -> None:
+def quick_button(server: Server, target: Target) -> None:
     """Explain with the pattern explainer: nothing to choose and nothing to pay."""
-    submit(server, target, ExplainRequest((target.unit,), (Setting(index=target.run),)))
+    request = ExplainRequest((target.unit,), (Setting(index=target.run),))
+    st.button("Explain this unit", key="explain-quick", type="primary", on_click=submit, args=(server, target, request))
 
 
 def submit(server: Server, target: Target, request: ExplainRequest) -> None:
-    """Queue a run in the lane of what people wait for, unless the very same is done already."""
+    """A button's callback: queue a run in the lane of what people wait for, unless the very same is done already."""
     try:
         params = request.to_params()
         ExplainRequest.from_params(params)
         done = _done_before(server, target, params)
         if done is not None:
             st.session_state[_SAID] = f"Exactly this was done before ({done.id}): its explanation is in the list."
-            st.rerun(scope="fragment")
+            return
         run = server.registry.submit("explain", params, lane="interactive")
         server.ensure_worker()
     except AtlasError as error:
         st.session_state[_SAID] = str(error)
     else:
-        started(target.unit).append(run.id)
-        st.session_state["explain-action"] = None
-    st.rerun(scope="app")
+        mine = started(target.unit)
+        if run.id not in mine:
+            mine.append(run.id)
+        st.session_state[ACTION] = None
+        st.session_state[_NEW] = True
+
+
+def follow_new() -> None:
+    """After a run was started: draw the whole page, so that its progress is shown."""
+    if st.session_state.pop(_NEW, False):
+        st.rerun(scope="app")
 
 
 def started(unit: UnitName) -> list[str]:
@@ -109,6 +119,18 @@ def runs_of(server: Server, unit: UnitName) -> list[Run]:
             if run.resumable:
                 found.append(run)
     return sorted(found, key=lambda run: run.created)
+
+
+def take_in_finished(server: Server, unit: UnitName) -> None:
+    """Take in what runs started here have finished since, should one have ended before anybody looked."""
+    for name in list(started(unit)):
+        try:
+            ended = server.registry.get(name).state == "done"
+        except AtlasError:
+            ended = True  # deleted meanwhile
+        if ended:
+            server.ingest()
+            started(unit).remove(name)
 
 
 def run_row(server: Server, run: Run, unit: UnitName) -> None:

@@ -12,7 +12,7 @@ from core.store.explanation_view import ExplanationView, load_explanation
 from core.store.texts import load_vocab
 from core.ui import charts, nav, rating, state, theme, words
 from core.ui.explanation_pairs import pack_pairs, pairs, splits_of
-from core.ui.explanation_rows import figure, starred
+from core.ui.explanation_rows import STYLE, figure, starred
 from core.ui.prose import heading, quiet, sentence
 from core.ui.rating import Rated
 from core.ui.server import Server
@@ -69,6 +69,17 @@ def nothing_to_rate() -> None:
     quiet("Nothing can be rated yet: explain units first, and what was simulated from their explanations is shown here.", small=False)
     if st.button("Explain units", type="primary"):
         nav.open_page("explain")
+
+
+def body(server: Server, queue: list[str], given: list[Rating]) -> None:
+    """What is to be rated beside what the ratings say; one above the other on a narrow screen."""
+    st.html(STYLE)
+    with st.container(key="explanation-body"):
+        rows, side = st.columns([3, 2], gap="large")
+        with rows:
+            one_to_rate(server, queue, given)
+        with side:
+            results(server, given)
 
 
 def one_to_rate(server: Server, queue: list[str], given: list[Rating]) -> None:

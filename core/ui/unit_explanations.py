@@ -9,9 +9,9 @@ from core.errors import AtlasError
 from core.store import explanation_queries
 from core.store.explanation_view import ExplanationView, load_explanation
 from core.ui import explain_unit, state
-from core.ui.explain_unit import AGAIN, ELSEWHERE, MINE, REVISE, Target
+from core.ui.explain_unit import ACTION, AGAIN, ELSEWHERE, MINE, REVISE, Target
 from core.ui.explanation_open import open_view
-from core.ui.explanation_rows import STYLE, entry_html, plain
+from core.ui.explanation_rows import STYLE, entry_html, plain, starred
 from core.ui.prose import heading, quiet, sentence
 from core.ui.server import Server
 from core.units import UnitName
@@ -25,15 +25,16 @@ _ALL = "explanations-all"
 def explanations(server: Server, target: Target) -> None:
     """The whole section, as fragments: what is asked for and how it goes does not redraw the rest of the page."""
     st.html(STYLE)
-    _watch(server, target)
-    st.fragment(_section)(server, target)
+    busy = _watch(server, target)
+    st.fragment(_section)(server, target, busy)
 
 
-def _watch(server: Server, target: Target) -> None:
-    """Runs for this unit while they go on; the page is drawn anew when one has ended."""
+def _watch(server: Server, target: Target) -> bool:
+    """Runs for this unit while they go on; the page is drawn anew when one has ended. Returns whether any goes on."""
+    explain_unit.take_in_finished(server, target.unit)
     runs = explain_unit.runs_of(server, target.unit)
     if not runs:
-        return
+        return False
     active = {run.id for run in runs if run.active}
 
     def draw() -> None:
@@ -45,16 +46,18 @@ def _watch(server: Server, target: Target) -> None:
             explain_unit.run_row(server, run, target.unit)
 
     st.fragment(draw, run_every=REFRESH_SECONDS if active else None)()
+    return bool(active)
 
 
-def _section(server: Server, target: Target) -> None:
+def _section(server: Server, target: Target, busy: bool) -> None:
+    explain_unit.follow_new()
     rows: Sequence[Mapping[str, Any]] = explanation_queries.of_unit(server.cache, target.unit).to_dict("records")
     opened = _opened(server, target.unit)
     scored = sum(not row["failed"] for row in rows)
     heading("Explanations", f"{scored} · best score first" if scored > 1 else "")
     explain_unit.said()
     if not rows:
-        _nothing_yet(server, target)
+        _nothing_yet(server, target, busy)
     shown = list(rows if st.session_state.get(_ALL) == str(target.unit) else rows[:FIRST])
     if opened is not None:
         shown += [row for row in rows if row["explanation"] == opened.identity and row not in shown]
@@ -62,8 +65,12 @@ def _section(server: Server, target: Target) -> None:
         _entry(server, row, opened, best=place == 0 and not row["failed"] and len(rows) > 0)
     if len(shown) < len(rows):
         st.button(f"show all {len(rows)}", key="explanations-more", type="tertiary", on_click=_show_all, args=(target.unit,))
-    if rows:
-        _actions(server, target, opened)
+    _actions(server, target, opened)
+    if opened is not None:
+        with st.container(key="explanation-opened"):
+            st.html(f'<p class="na-lead">{starred(opened.text)}</p>')
+            open_view(server, opened)
+            _own(server, opened)
 
 
 def _entry(server: Server, row: Mapping[str, Any], opened: ExplanationView | None, *, best: bool) -> None:
@@ -76,10 +83,6 @@ def _entry(server: Server, row: Mapping[str, Any], opened: ExplanationView | Non
                 "close" if is_open else "compare", key=f"open-{identity}", on_click=_toggle, args=(identity, is_open),
                 help=None if is_open else f"Simulated against true, record by record: {plain(str(row['text']), 60)}",
             )  # fmt: skip
-    if is_open and opened is not None:
-        with st.container(key="explanation-opened"):
-            open_view(server, opened)
-            _own(server, opened)
 
 
 def _own(server: Server, opened: ExplanationView) -> None:
@@ -100,24 +103,24 @@ def _own(server: Server, opened: ExplanationView) -> None:
         st.button("Keep it", key="explanation-keep", on_click=_doom, args=("",))
 
 
-def _nothing_yet(server: Server, target: Target) -> None:
+def _nothing_yet(server: Server, target: Target, busy: bool) -> None:
+    if busy:
+        quiet("The first explanation is being made.", small=False)
+        return
     quiet(
         "This unit has no explanation yet. The pattern explainer needs no language model: it writes a sentence from the tokens that the "
         "unit fires on, predicts its activations from them on text held out for this, and scores the prediction, in a few seconds.",
         small=False,
     )
-    with st.container(horizontal=True, vertical_alignment="center"):
-        if st.button("Explain this unit", key="explain-quick", type="primary"):
-            explain_unit.quick(server, target)
-    _actions(server, target, None)
+    explain_unit.quick_button(server, target)
 
 
 def _actions(server: Server, target: Target, opened: ExplanationView | None) -> None:
     """What can be asked for; its fields appear when one is chosen."""
     offered = [AGAIN, MINE, *([REVISE, ELSEWHERE] if opened is not None and not opened.failed else [])]
-    if st.session_state.get("explain-action") not in offered:
-        st.session_state["explain-action"] = None
-    action = st.segmented_control("More explanations", offered, key="explain-action", label_visibility="collapsed")
+    if st.session_state.get(ACTION) not in offered:
+        st.session_state[ACTION] = None
+    action = st.segmented_control("More explanations", offered, key=ACTION, label_visibility="collapsed")
     if action is not None:
         with st.container(key="explain-form", border=True):
             explain_unit.ask_form(server, target, action, opened)
