@@ -79,15 +79,26 @@ def explainer_parameters(key: str) -> dict[str, Any]:
 
 
 def simulator_fields(
-    server: Server, key: str, *, same: Endpoint | None = None, names: Sequence[str] = tuple(SIMULATOR_NAMES), usual: str = "pattern"
+    server: Server,
+    key: str,
+    *,
+    same: Endpoint | None = None,
+    names: Sequence[str] = tuple(SIMULATOR_NAMES),
+    usual: str = "pattern",
+    calibrated: bool = True,
 ) -> SimulatorChoice:
-    """Who simulates, with which calibration and model. same: the explainer's model, which is offered first. Raises AtlasError."""
+    """Who simulates, with which calibration and model. same: the explainer's model, which is offered first. Raises AtlasError.
+
+    calibrated: whether a calibration can be chosen, where there are records to learn it on.
+    """
     left, right = st.columns(2, vertical_alignment="bottom")
     place = names.index(usual) if usual in names else 0
     name = left.selectbox(
         "Simulator", names, index=place, key=f"{key}-simulator", format_func=SIMULATOR_NAMES.__getitem__, help=SIMULATOR_HELP
     )
-    calibration = right.selectbox("Calibration", CALIBRATIONS, key=f"{key}-calibration", help=CALIBRATION_HELP)
+    calibration = CALIBRATIONS[0]
+    if calibrated:
+        calibration = right.selectbox("Calibration", CALIBRATIONS, key=f"{key}-calibration", help=CALIBRATION_HELP)
     endpoint: Endpoint | None = None
     if name in NEED_MODEL:
         shared = same is not None and (name != "local" or same.in_process) and not (name == "completions" and same.in_process)

@@ -35,7 +35,7 @@ def shown_run(server: Server, wanted: Wanted) -> Run | None:
         if not wanted(run):
             raise AtlasError(f"The run {run.id} has no results for this page: choose one of the list.")
         return run
-    return next(iter(_runs(server, wanted)), None)
+    return max(_runs(server, wanted), key=lambda run: run.created, default=None)
 
 
 def spent(server: Server, run: Run) -> str:
@@ -66,12 +66,13 @@ def _runs(server: Server, wanted: Wanted) -> list[Run]:
 
 def _draw(server: Server, wanted: Wanted, none: str, active: bool) -> None:
     runs = _runs(server, wanted)
+    newest = max(runs, key=lambda run: run.created).id if runs else ""
     if said := st.session_state.pop(_SAID, None):
         sentence(said)
     if not runs:
         quiet(none, small=False)
-    for run in _with(runs, state.raw("run")):
-        _entry(server, run)
+    for place, run in enumerate(_with(runs, state.raw("run"))):
+        _entry(server, run, first=place == 0, shown=run.id == (state.raw("run") or newest))
     if len(runs) > SHOWN:
         quiet(f"{words.count(len(runs) - SHOWN, 'older run')} on the Runs page.")
     if active != any(run.active for run in runs):
@@ -83,14 +84,15 @@ def _with(runs: Sequence[Run], asked: str) -> list[Run]:
     return [run for place, run in enumerate(runs) if place < SHOWN or run.id == asked]
 
 
-def _entry(server: Server, run: Run) -> None:
+def _entry(server: Server, run: Run, *, first: bool, shown: bool) -> None:
+    """first: below a heading, which has a line already. shown: its results are on the page."""
     share = min(1.0, run.done / run.total) if run.total else 0.0
     bar = f'<div class="na-bar"><i style="width:{100 * share:.1f}%"></i></div>' if run.active else ""
     error = f'<div class="na-alert">{html.escape(run.error)}</div>' if run.error else ""
     line = " · ".join(part for part in (progress_line(run), spent(server, run)) if part)
     with st.container(key=f"explained_{run.id}", gap="small"):
         st.html(
-            f'<div class="na-run"><div class="na-run-head"><b>{html.escape(title(run.params) or run.kind)}</b>'
+            f'<div class="na-run"{' style="border-top:0"' if first else ""}><div class="na-run-head"><b>{html.escape(title(run.params) or run.kind)}</b>'
             f'<span class="na-state {run.state}">{run.state}</span>'
             f'<span class="na-muted na-small">{html.escape(run.id)} · {words.when(run.created)}</span></div>{bar}'
             f'<div class="na-muted na-small na-num">{html.escape(line)}</div>{error}</div>'
@@ -100,7 +102,7 @@ def _entry(server: Server, run: Run) -> None:
                 st.button("Cancel", key=f"cancel_{run.id}", on_click=_cancel, args=(server, run.id), disabled=run.cancel_requested)
             elif run.resumable:
                 st.button("Resume" if run.done else "Retry", key=f"resume_{run.id}", on_click=_resume, args=(server, run.id))
-            if state.raw("run") != run.id and st.button("Show results", key=f"show_{run.id}", type="tertiary"):
+            if not shown and st.button("Show results", key=f"show_{run.id}", type="tertiary"):
                 state.write(run=run.id, page=None, sort=None)
                 st.rerun()
 

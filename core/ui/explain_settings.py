@@ -78,7 +78,7 @@ def scoring_fields(fields: AddressFields, index: str) -> Setting:
             "split", "Scored on", SPLITS, SPLITS[0], help="Validation while choosing between ways; test for the final number."
         )
     with each:
-        records = fields.number("each", "Records of each", 1, EACH, EACH, help=f"Strongest and random records, {EACH} of each at most.")
+        records = fields.number("each", "Records each", 1, EACH, EACH, help=f"Strongest and random records, {EACH} of each at most.")
     with active:
         active_only = fields.flag(
             "active", "Active records only", help="Random records only where the unit is active (Cunningham et al. 2023)."

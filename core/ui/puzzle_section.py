@@ -29,7 +29,7 @@ _STYLE = """<style>
 .np ul {list-style: none; margin: .2rem 0 0; padding: 0; font-size: .9rem} .np li {display: flex; gap: .8rem; margin: 0; padding: .08rem 0}
 .np li > b {flex: 0 0 3.2rem; text-align: right; font-weight: 600; font-variant-numeric: tabular-nums}
 .np li.false {color: var(--na-muted)} .np li span {overflow-wrap: anywhere}
-.np mark {background: var(--na-chip); color: inherit; border-radius: 3px; padding: 0 .1em}
+.np i.verdict {font-style: normal} .np mark {background: var(--na-chip); color: inherit; border-radius: 3px; padding: 0 .1em}
 </style>"""
 
 
@@ -62,7 +62,7 @@ def _form(server: Server) -> None:
     left, right = st.columns(2, gap="large")
     with left:
         names = ("chat", "completions", "local", "sentence")
-        simulator = attempt(lambda: simulator_fields(server, "puzzles", names=names, usual="chat"))
+        simulator = attempt(lambda: simulator_fields(server, "puzzles", names=names, usual="chat", calibrated=False))
     with right:
         with_explainer = st.checkbox(
             "Check an explainer, too", key="puzzles-with-explainer",
@@ -122,8 +122,13 @@ def _results(server: Server, run: Run) -> None:
         quiet("No puzzle is finished yet.", small=False)
         return
     heading("Verdicts", run.id)
-    verdict = "can be trusted with puzzles like these" if results.passed == len(results.lines) else "does not tell all of them apart"
-    lead(f"{results.passed} of {words.count(len(results.lines), 'puzzle')} passed: the simulator {verdict}.")
+    who = "explainer and simulator" if run.params.get("explainer") else "the simulator"
+    verdict = (
+        "every true explanation stands above the false ones"
+        if results.passed == len(results.lines)
+        else "where one fails, scores of real units like it say little"
+    )
+    lead(f"{results.passed} of {words.count(len(results.lines), 'puzzle')} passed by {who}: {verdict}.")
     st.html(_STYLE + "".join(_line_html(line) for line in results.lines))
 
 
