@@ -90,9 +90,10 @@ def _entry(server: Server, run: Run, *, first: bool, shown: bool) -> None:
     bar = f'<div class="na-bar"><i style="width:{100 * share:.1f}%"></i></div>' if run.active else ""
     error = f'<div class="na-alert">{html.escape(run.error)}</div>' if run.error else ""
     line = " · ".join(part for part in (progress_line(run), spent(server, run)) if part)
+    plain = ' style="border-top:0"' if first else ""
     with st.container(key=f"explained_{run.id}", gap="small"):
         st.html(
-            f'<div class="na-run"{' style="border-top:0"' if first else ""}><div class="na-run-head"><b>{html.escape(title(run.params) or run.kind)}</b>'
+            f'<div class="na-run"{plain}><div class="na-run-head"><b>{html.escape(title(run.params) or run.kind)}</b>'
             f'<span class="na-state {run.state}">{run.state}</span>'
             f'<span class="na-muted na-small">{html.escape(run.id)} · {words.when(run.created)}</span></div>{bar}'
             f'<div class="na-muted na-small na-num">{html.escape(line)}</div>{error}</div>'
