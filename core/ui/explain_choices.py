@@ -120,11 +120,12 @@ def endpoint_fields(server: Server, key: str, *, only_here: bool = False, over_h
     addresses = list(dict.fromkeys(one.base_url for one in used))
     if default := os.environ.get("OPENAI_BASE_URL"):
         addresses = list(dict.fromkeys([*addresses, default]))
+    known_one = bool(addresses) or only_here
     addresses = [IN_PROCESS] if only_here else [one for one in [*addresses, IN_PROCESS] if one != IN_PROCESS or not over_http]
     addresses = list(dict.fromkeys(addresses))
     where, what, more = st.columns([3, 3, 1.4], vertical_alignment="bottom")
     address = where.selectbox(
-        "Address", addresses, index=0 if addresses else None, key=f"{key}-address", accept_new_options=not only_here,
+        "Address", addresses, index=0 if known_one else None, key=f"{key}-address", accept_new_options=not only_here,
         placeholder="http://127.0.0.1:8000/v1",
         help="A server that speaks the OpenAI API, usually ending in /v1, or in-process: a Hugging Face model loaded here.",
     )  # fmt: skip

@@ -1,13 +1,15 @@
 """Asking for explanations of one unit: what each button submits, and how the runs it started are doing."""
 
 import html
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any
+from functools import partial
+from typing import Any, TypeVar
 
 import streamlit as st
 
 from core.autointerp.cost import cost
-from core.autointerp.request import CONTROLS, Control, ExplainerChoice, ExplainRequest, Setting, SimulatorChoice
+from core.autointerp.request import CONTROLS, NEED_MODEL, Control, ExplainerChoice, ExplainRequest, Setting, SimulatorChoice
 from core.autointerp.scoring import KINDS, Kind
 from core.autointerp.splits import SPLITS
 from core.errors import AtlasError
@@ -31,7 +33,9 @@ _HAND_HELP = (
     "Scored like any other. Put the words it is about between *stars* to score it without a language model: *might*, *could*. A language "
     "model as simulator reads the whole sentence."
 )
-_WITH_MODEL = ("sentence", "pattern", "chat", "completions", "local")
+_SAYS_WORDS = ("sentence", "pattern", "chat", "completions", "local")
+"""Simulators for words that carry no pattern."""
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -57,6 +61,8 @@ def ask_form(server: Server, target: Target, action: str, opened: ExplanationVie
         quiet(str(error))
         st.button(_verb(action), key="explain-go", disabled=True)
         return
+    if setting.explainer.name in NEED_MODEL and setting.simulator.endpoint is None:
+        quiet("Without a language model only words between *stars* are simulated, which models rarely write: choose structured chat.")
     quiet(str(cost(request, target.tokens)))
     st.button(_verb(action), key="explain-go", type="primary", on_click=submit, args=(server, target, request))
 
@@ -137,18 +143,19 @@ def run_row(server: Server, run: Run, unit: UnitName) -> None:
     """One run: what it does, how far it is, its failure, and what can be done."""
     done = min(1.0, run.done / run.total) if run.total else 0.0
     bar = f'<div class="na-bar"><i style="width:{100 * done:.1f}%"></i></div>' if run.active else ""
-    error = f'<div class="na-alert" role="alert">{html.escape(run.error)}</div>' if run.error else ""
     with st.container(horizontal=True, vertical_alignment="center", key=f"explain-run-{run.id}"):
         st.html(
             f'<div class="na-run" role="status"><div class="na-run-head"><b>{html.escape(title(run))}</b>'
             f'<span class="na-state {run.state}">{run.state}</span>'
-            f'<span class="na-muted na-small na-num">{html.escape(progress_line(run))}</span></div>{bar}{error}</div>'
+            f'<span class="na-muted na-small na-num">{html.escape(progress_line(run))}</span></div>{bar}</div>'
         )
         if run.active:
             st.button("cancel", key=f"explain-cancel-{run.id}", disabled=run.cancel_requested, on_click=_cancel, args=(server, run.id))
         else:
             st.button("try again", key=f"explain-retry-{run.id}", on_click=_retry, args=(server, run.id))
             st.button("dismiss", key=f"explain-dismiss-{run.id}", type="tertiary", on_click=_dismiss, args=(unit, run.id))
+    if run.error:
+        sentence(run.error)
 
 
 def title(run: Run) -> str:
@@ -179,32 +186,43 @@ def delete(server: Server, view: ExplanationView) -> None:
 
 
 def _setting(server: Server, action: str, opened: ExplanationView | None) -> Setting:
-    """What the fields say. Raises AtlasError saying what is still missing."""
-    if action in (REVISE, ELSEWHERE) and opened is None:
-        raise AtlasError("Open an explanation first.")
+    """What the fields say, all of them drawn even when one is incomplete. Raises AtlasError saying what is missing first."""
+    missing: list[AtlasError] = []
+
+    def drawn(make: Callable[[], T]) -> T | None:
+        try:
+            return make()
+        except AtlasError as error:
+            missing.append(error)
+            return None
+
+    arm = choices.arm_field("explain") if action == REVISE else None
+    explainer = drawn(lambda: _explainer(server, action, opened)) or ExplainerChoice()
+    names = {MINE: _SAYS_WORDS, REVISE: tuple(name for name in _SAYS_WORDS if name != "pattern")}.get(action)
+    fields = partial(
+        choices.simulator_fields, server, "explain", same=explainer.endpoint, usual="chat" if explainer.endpoint else "pattern"
+    )
+    simulator = drawn(lambda: fields(names=names) if names else fields()) or SimulatorChoice()
+    setting = drawn(lambda: scoring_fields(simulator, split=action != REVISE, test=action == ELSEWHERE))
+    if missing or setting is None:
+        raise missing[0]
+    return replace(setting, explainer=explainer, arm=arm)
+
+
+def _explainer(server: Server, action: str, opened: ExplanationView | None) -> ExplainerChoice:
     if action == AGAIN:
-        explainer = choices.explainer_fields(server, "explain")
-    elif action == MINE:
+        return choices.explainer_fields(server, "explain")
+    if action == MINE:
         text = st.text_area(
             "Your sentence", key="explain-mine", max_chars=2000, height=80, help=_HAND_HELP, placeholder="Fires on *might*, *could* …"
         )
-        simulator = choices.simulator_fields(server, "explain", names=_WITH_MODEL)
-        setting = scoring_fields(simulator)
         if not text.strip():
             raise AtlasError("Write a sentence about the unit.")
-        return replace(setting, explainer=ExplainerChoice("by-hand", text=text.strip()).checked())
-    elif action == REVISE:
-        arm = choices.arm_field("explain")
-        endpoint = choices.endpoint_fields(server, "explain-explainer")
-        explainer = ExplainerChoice("given", endpoint, given=_identity(opened)).checked()
-        simulator = choices.simulator_fields(
-            server, "explain", same=endpoint, usual="chat", names=("sentence", "chat", "completions", "local")
-        )
-        return replace(scoring_fields(simulator, split=False), explainer=explainer, arm=arm)
-    else:
-        explainer = ExplainerChoice("given", given=_identity(opened)).checked()
-    simulator = choices.simulator_fields(server, "explain", same=explainer.endpoint)
-    return replace(scoring_fields(simulator, test=action == ELSEWHERE), explainer=explainer)
+        return ExplainerChoice("by-hand", text=text.strip()).checked()
+    if opened is None:
+        raise AtlasError("Open an explanation first.")
+    endpoint = choices.endpoint_fields(server, "explain-explainer") if action == REVISE else None
+    return ExplainerChoice("given", endpoint, given=opened.identity).checked()
 
 
 def scoring_fields(simulator: SimulatorChoice, *, split: bool = True, test: bool = False) -> Setting:
@@ -228,10 +246,6 @@ def scoring_fields(simulator: SimulatorChoice, *, split: bool = True, test: bool
     if not kinds:
         raise AtlasError("Choose at least one kind of record to score on.")
     return Setting(simulator=simulator, kinds=tuple(kinds), split=chosen, controls=tuple(controls))
-
-
-def _identity(opened: ExplanationView | None) -> str:
-    return "" if opened is None else opened.identity
 
 
 def _verb(action: str) -> str:

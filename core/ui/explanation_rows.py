@@ -17,7 +17,7 @@ STYLE = """<style>
 .nx {border-left: 3px solid var(--na-hairline); padding: .1rem 0 .15rem .85rem; margin: 0}
 .nx.best {border-left-color: var(--na-accent)}
 .nx p {margin: 0; line-height: 1.45; overflow-wrap: anywhere}
-.nx .said {font-size: 1rem}
+.nx .said, .st-key-explanation-opened .na-lead {font-size: 1rem; unicode-bidi: isolate}
 .nx .said.failed {color: var(--na-muted)}
 .nx .facts {display: flex; flex-wrap: wrap; gap: .1rem .85rem; align-items: center; color: var(--na-muted); font-size: .82rem;
   font-variant-numeric: tabular-nums; margin-top: .1rem}
