@@ -25,7 +25,7 @@ def start_button(server: Server, label: str, request: ExplainRequest, index: Ind
     quiet(expected(request, tokens, server.registry.list()), small=False)
     if short := over_budget(request, spend):
         sentence(short)
-    if not st.button(label, type="primary", key="start_explaining"):
+    if not st.button(label, key="start_explaining"):
         return None
     run = server.registry.submit("explain", request.to_params(), lane="batch")
     server.ensure_worker()

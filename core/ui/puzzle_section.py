@@ -80,7 +80,7 @@ def _form(server: Server) -> None:
         st.button(START, disabled=True, key="start_puzzles")
         return
     quiet(_cost(request, found))
-    if st.button(START, type="primary", key="start_puzzles"):
+    if st.button(START, key="start_puzzles"):
         run = server.registry.submit("puzzles", request.to_params(), lane="interactive")
         server.ensure_worker()
         state.write(run=run.id)

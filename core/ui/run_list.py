@@ -10,6 +10,7 @@ from core.errors import AtlasError
 from core.runs.processes import tail
 from core.runs.registry import Run
 from core.ui import nav, state, words
+from core.ui.explain_estimate import title as explained_title
 from core.ui.prose import facts, quiet, sentence
 from core.ui.server import Server
 
@@ -18,6 +19,9 @@ IDLE_SECONDS = 5.0
 SHOWN = 30
 LOG_LINES = 14
 _SAID = "runs_said"
+RESULTS = {"explain": "explain", "puzzles": "studies"}
+VIEW = {"puzzles": {"view": "puzzles"}}
+"""Where a run's results are shown, and how, by its kind."""
 Action = Callable[[Server, str], None]
 
 
@@ -31,7 +35,9 @@ def run_list(server: Server) -> None:
 
 
 def title(run: Run) -> str:
-    """What a run is about, in a line: model, text, sites."""
+    """What a run is about, in a line: model, text, sites; of one that explains, who and how many."""
+    if run.kind != "index":
+        return explained_title(run.params) or run.kind
     params = run.params
     corpus = params.get("corpus")
     source = corpus.get("source") if isinstance(corpus, dict) else corpus
@@ -102,6 +108,9 @@ def _entry(server: Server, run: Run, opened: bool) -> None:
                 and st.button("Explore it", key=f"explore_{run.id}", type="tertiary")
             ):
                 nav.open_page("explore", {"run": run.id})
+            page = RESULTS.get(run.kind)
+            if page is not None and st.button("See results", key=f"results_{run.id}", type="tertiary"):
+                nav.open_page("studies" if run.params.get("study") else page, {"run": run.id} | VIEW.get(run.kind, {}))
             _button("Hide details" if opened else "Details", run, _toggle, server, quiet=True)
         if opened:
             _details(server, run)
@@ -134,6 +143,8 @@ def _details(server: Server, run: Run) -> None:
 def _params(run: Run) -> str:
     flat = {**run.params, **run.params["corpus"]} if isinstance(run.params.get("corpus"), dict) else dict(run.params)
     flat.pop("corpus", None)
+    # Thousands of units, or a study's settings: as many as there are.
+    flat = {name: f"{len(value):,}" if isinstance(value, list) else value for name, value in flat.items()}
     return " · ".join(f"{name} {value}" for name, value in flat.items() if value is not None)
 
 

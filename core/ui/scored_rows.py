@@ -87,7 +87,7 @@ def _row(record: Record, peak: Record, snippets: bool) -> Row:
     if int(record["step"]):
         remarks.append(f"revision {int(record['step'])}")
     if str(record["setting"]):
-        remarks.append(str(record["setting"]))
+        remarks.append(f"setting “{record['setting']}”")
     snippet = peak.get("snippet")
     if snippets and isinstance(snippet, str) and snippet:
         remarks.append(f"… {one_line(snippet).strip()} …")
