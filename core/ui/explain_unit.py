@@ -55,7 +55,7 @@ class Target:
 def ask_form(server: Server, target: Target, action: str, opened: ExplanationView | None) -> None:
     """The fields of one action, what it will cost, and its button."""
     try:
-        setting = _setting(server, action, opened)
+        setting = _setting(server, target.unit, action, opened)
         request = ExplainRequest((target.unit,), (replace(setting, index=target.run).checked(),))
     except AtlasError as error:
         quiet(str(error))
@@ -185,7 +185,7 @@ def delete(server: Server, view: ExplanationView) -> None:
     state.write(explanation=None)
 
 
-def _setting(server: Server, action: str, opened: ExplanationView | None) -> Setting:
+def _setting(server: Server, unit: UnitName, action: str, opened: ExplanationView | None) -> Setting:
     """What the fields say, all of them drawn even when one is incomplete. Raises AtlasError saying what is missing first."""
     missing: list[AtlasError] = []
 
@@ -197,7 +197,7 @@ def _setting(server: Server, action: str, opened: ExplanationView | None) -> Set
             return None
 
     arm = choices.arm_field("explain") if action == REVISE else None
-    explainer = drawn(lambda: _explainer(server, action, opened)) or ExplainerChoice()
+    explainer = drawn(lambda: _explainer(server, unit, action, opened)) or ExplainerChoice()
     names = {MINE: _SAYS_WORDS, REVISE: tuple(name for name in _SAYS_WORDS if name != "pattern")}.get(action)
     fields = partial(
         choices.simulator_fields, server, "explain", same=explainer.endpoint, usual="chat" if explainer.endpoint else "pattern"
@@ -209,12 +209,17 @@ def _setting(server: Server, action: str, opened: ExplanationView | None) -> Set
     return replace(setting, explainer=explainer, arm=arm)
 
 
-def _explainer(server: Server, action: str, opened: ExplanationView | None) -> ExplainerChoice:
+def _explainer(server: Server, unit: UnitName, action: str, opened: ExplanationView | None) -> ExplainerChoice:
     if action == AGAIN:
         return choices.explainer_fields(server, "explain")
     if action == MINE:
         text = st.text_area(
-            "Your sentence", key="explain-mine", max_chars=2000, height=80, help=_HAND_HELP, placeholder="Fires on *might*, *could* …"
+            "Your sentence",
+            key=f"explain-mine-{unit}",
+            max_chars=2000,
+            height=80,
+            help=_HAND_HELP,
+            placeholder="Fires on *might*, *could* …",
         )
         if not text.strip():
             raise AtlasError("Write a sentence about the unit.")

@@ -51,7 +51,7 @@ def _watch(server: Server, target: Target) -> bool:
 
 def _section(server: Server, target: Target, busy: bool) -> None:
     explain_unit.follow_new()
-    rows: Sequence[Mapping[str, Any]] = explanation_queries.of_unit(server.cache, target.unit).to_dict("records")
+    rows: Sequence[Mapping[str, Any]] = explanation_queries.rows_of_unit(server.cache, target.unit)
     opened = _opened(server, target.unit)
     scored = sum(not row["failed"] for row in rows)
     heading("Explanations", f"{scored} · best score first" if scored > 1 else "")

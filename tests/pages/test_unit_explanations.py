@@ -148,7 +148,7 @@ def test_the_run_in_the_address_is_the_one_that_is_explained_from(indexed: Works
 def test_my_own_sentence_is_scored_like_any_other(opened: "partial[AppTest]", indexed: Workspace) -> None:
     page = act(opened(), "Write my own")
     assert page.button(key="explain-go").disabled, "not without a sentence"
-    page.text_area(key="explain-mine").input("Fires on *market* or *medicine*.").run()
+    page.text_area(key=f"explain-mine-{UNIT}").input("Fires on *market* or *medicine*.").run()
     assert "nothing to pay" in shown(page)
     page.button(key="explain-go").click().run()
     assert not page.exception

@@ -134,8 +134,13 @@ def test_a_unit_s_explanations_come_best_first_and_failures_last(indexed: Worksp
     with opened(indexed) as cache:
         cache.ingest()
         frame = explanation_queries.of_unit(cache, UNIT)
+        rows = explanation_queries.rows_of_unit(cache, UNIT)
+        assert explanation_queries.rows_of_unit(cache, UnitName.parse("tiny/mlp.0/neurons/5")) == []
     assert list(frame["run"])[:2] == ["explain-good", "explain-bad"]
     assert set(frame["run"][2:]) == {"explain-flat", "explain-failed"}
+    assert list(rows[0]) == list(frame.columns)
+    for row, same in zip(rows, frame.to_dict("records"), strict=True):
+        assert all(value == same[name] or (value is None and pd.isna(same[name])) for name, value in row.items())
     failed = frame.set_index("run").loc["explain-failed"]
     assert failed["failed"] == "the model refused"
     assert pd.isna(failed["rho"])
