@@ -11,10 +11,11 @@ import numpy.typing as npt
 from core.autointerp.corpus_counts import SliceCounts
 from core.autointerp.explanation import Example, Text
 from core.autointerp.fit import Labelled, gather
+from core.autointerp.reading import Reading
 from core.autointerp.request import ExplainerChoice, Setting
 from core.autointerp.splits import Split, Splits, example, split_records, with_activity
 from core.errors import AtlasError
-from core.store.catalog import find_unit
+from core.store.catalog import IndexInfo, find_unit
 from core.store.texts import load_slice, load_vocab
 from core.store.units import Record, UnitView, load_unit
 from core.units import UnitName
@@ -25,6 +26,10 @@ _REMEMBERED = 256
 QUANTILE_BANDS = ("q3", "q2", "q1", "q0")
 
 
+class NoRecord(AtlasError):
+    """There is nothing to explain a unit from."""
+
+
 @dataclass(frozen=True)
 class Evidence:
     """One unit as explainers and scorers may see it. What is held out for scoring is never given to an explainer."""
@@ -33,6 +38,7 @@ class Evidence:
     vocab: Vocab
     counts: SliceCounts
     splits: Splits
+    reading: Reading | None = None
 
     @cached_property
     def excluded(self) -> npt.NDArray[np.int64]:
@@ -50,7 +56,7 @@ class Evidence:
     @cached_property
     def labelled(self) -> Labelled:
         """Every known activation outside the held-out documents."""
-        return gather(self.view, self.counts, self.free, self.excluded)
+        return gather(self.view, self.counts, self.free, self.excluded, self.reading)
 
     def scored_on(self, split: Split) -> list[Example]:
         """The records of a split, the top ones first."""
@@ -75,7 +81,7 @@ class Evidence:
         kept = {record.context: record for record in found if record.document not in held}
         chosen = [cut(example(record, self.vocab), choice.length) for record in list(kept.values())[: choice.records]]
         if not chosen:
-            raise AtlasError(f"{self.view.name} has no record to explain it from: index more text.")
+            raise NoRecord(f"{self.view.name} has no record to explain it from: index more text.")
         return chosen
 
 
@@ -97,26 +103,41 @@ class Library:
     def __init__(self, workspace: Workspace) -> None:
         self.workspace = workspace
         self._counts: dict[tuple[str, int], SliceCounts] = {}
+        self._readings: dict[str, Reading] = {}
         self._views: OrderedDict[tuple[UnitName, str], UnitView] = OrderedDict()
 
     def evidence(self, unit: UnitName, setting: Setting) -> Evidence:
         """Raises AtlasError: the unit is not indexed, or a file is damaged."""
-        name = UnitName(setting.subject or unit.subject, unit.site, unit.basis, unit.index)
-        view = self._view(name, setting.index)
-        identity, first = str(view.index.slice["id"]), int(view.index.slice["bos"])
-        if (identity, first) not in self._counts:
-            self._counts[identity, first] = SliceCounts(load_slice(self.workspace, identity), first)
+        name, index = self.locate(unit, setting)
+        view = self._view(name, index.run)
+        counts = self.counts(view.index)
         random: Sequence[Record] = view.bands.get("random", [])
         if setting.active_only:
             spread = zip(*(view.bands.get(band, []) for band in reversed(QUANTILE_BANDS)), strict=False)
             random = with_activity([*random, *(record for records in spread for record in records)])
         splits = split_records(view.bands.get("top", []), random, setting.each)
-        return Evidence(view, load_vocab(self.workspace, name.subject), self._counts[identity, first], splits)
+        return Evidence(view, load_vocab(self.workspace, name.subject), counts, splits, self._readings.get(view.index.run))
+
+    def add(self, run: str, reading: Reading) -> None:
+        """Use a second reading of an index run in all evidence from now on."""
+        self._readings[run] = reading
+
+    def counts(self, index: IndexInfo) -> SliceCounts:
+        """The counts of an index's slice, made once."""
+        identity, first = str(index.slice["id"]), int(index.slice["bos"])
+        if (identity, first) not in self._counts:
+            self._counts[identity, first] = SliceCounts(load_slice(self.workspace, identity), first)
+        return self._counts[identity, first]
+
+    def locate(self, unit: UnitName, setting: Setting) -> tuple[UnitName, IndexInfo]:
+        """The unit that a setting means, and the index that answers for it. Raises AtlasError."""
+        name = UnitName(setting.subject or unit.subject, unit.site, unit.basis, unit.index)
+        return name, find_unit(self.workspace, name, setting.index or None)
 
     def other(self, unit: UnitName, setting: Setting, seed: int) -> UnitName:
         """Another unit of the same site, drawn by a hash of the unit's name: whose words the shuffled control uses."""
-        name = UnitName(setting.subject or unit.subject, unit.site, unit.basis, unit.index)
-        width = find_unit(self.workspace, name, setting.index or None).units_at(name.site)
+        name, index = self.locate(unit, setting)
+        width = index.units_at(name.site)
         if width < 2:
             raise AtlasError(f"{name.site} has a single unit: there is no other one for the shuffled control.")
         draw = np.random.default_rng([seed, name.index]).integers(width - 1)
@@ -125,7 +146,7 @@ class Library:
     def _view(self, name: UnitName, run: str) -> UnitView:
         key = (name, run)
         if key not in self._views:
-            self._views[key] = load_unit(self.workspace, name, run or None)
+            self._views[key] = load_unit(self.workspace, name, run)
             if len(self._views) > _REMEMBERED:
                 self._views.popitem(last=False)
         return self._views[key]

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from core.autointerp import llm_explainers
-from core.autointerp.evidence import Evidence
+from core.autointerp.evidence import Evidence, NoRecord
 from core.autointerp.explanation import Explanation
 from core.autointerp.fit import fit, fit_lookup
 from core.autointerp.models import Models
@@ -35,16 +35,16 @@ async def _pattern(evidence: Evidence, choice: ExplainerChoice, _: Models) -> Ex
 def pattern_explanation(evidence: Evidence) -> Explanation:
     """Tokens and left contexts with their mean activation, and the sentence that says the most of it."""
     labelled = evidence.labelled
-    pattern = fit(labelled, evidence.counts, evidence.excluded, evidence.vocab)
+    pattern = fit(labelled, evidence.counts, evidence.vocab)
     strong = np.unique(labelled.contexts[labelled.strong])
     text = put_into_words(pattern, evidence.counts, strong, evidence.vocab)
-    recipe: dict[str, Any] = {"positions": len(labelled.values), "rules": len(pattern.rules)}
+    recipe: dict[str, Any] = {"positions": len(labelled), "read_again": labelled.reading is not None, "rules": len(pattern.rules)}
     return Explanation(evidence.view.name, text, "pattern", "pattern", pattern, recipe)
 
 
 def lookup_table(evidence: Evidence) -> Pattern:
     """The token lookup table (the baseline of Bills et al. 2023) of the same evidence: each token's mean activation."""
-    return fit_lookup(evidence.labelled, evidence.counts, evidence.excluded)
+    return fit_lookup(evidence.labelled, evidence.counts)
 
 
 async def _token_activation(evidence: Evidence, choice: ExplainerChoice, models: Models) -> Explanation:
@@ -60,17 +60,21 @@ async def _token_list(evidence: Evidence, choice: ExplainerChoice, models: Model
     table = lookup_table(evidence)
     ranked = sorted(((value, ids[0]) for ids, value in table.rules.items() if len(ids) == 1), reverse=True)[: 2 * TOKENS_SHOWN : 2]
     if not ranked:
-        raise AtlasError(f"{evidence.view.name} has no token to explain it from: index more text.")
+        raise NoRecord(f"{evidence.view.name} has no token to explain it from: index more text.")
     tokens = evidence.vocab.pieces([token for _, token in ranked])
-    return _written(evidence, choice, await llm_explainers.explain_from_tokens(models.chat(choice), tokens), {"tokens": len(tokens)})
+    return _written(
+        evidence, choice, await llm_explainers.explain_from_tokens(models.chat(choice), tokens, choice.temperature), {"tokens": len(tokens)}
+    )
 
 
 async def _logit_effect(evidence: Evidence, choice: ExplainerChoice, models: Models) -> Explanation:
     effects = evidence.view.effects
     if effects is None:
-        raise AtlasError(f"{evidence.view.name} has no effects on the output yet: wait until its index is complete.")
+        raise NoRecord(f"{evidence.view.name} has no effects on the output yet: wait until its index is complete.")
     raised, lowered = ([effect.text for effect in side] for side in (effects.raised, effects.lowered))
-    return _written(evidence, choice, await llm_explainers.explain_from_logits(models.chat(choice), raised, lowered), {})
+    return _written(
+        evidence, choice, await llm_explainers.explain_from_logits(models.chat(choice), raised, lowered, choice.temperature), {}
+    )
 
 
 async def _by_hand(evidence: Evidence, choice: ExplainerChoice, _: Models) -> Explanation:

@@ -49,15 +49,17 @@ class _Choice:
                 raise AtlasError(f"“{shown(str(value))}” is not possible for the {what}'s {key}.")
         endpoint = document.get("endpoint")
         made = {**document, "endpoint": None if endpoint is None else Endpoint.from_json(endpoint)}
-        return cls(**made)
+        arguments: dict[str, Any] = made
+        return cls(**arguments)
 
 
 @dataclass(frozen=True)
 class ExplainerChoice(_Choice):
     """Who explains and from what.
 
-    records: how many are shown (5). length: tokens of each, around its peak; 0 for the whole context. source: `top`, `random`, or `quantile`
+    records: how many are shown (5). length: tokens of each, around its peak; 0 for all of it. source: `top`, `random`, or `quantile`
     with the lowest quantile of a record's maximum in `quantile`. normalise: by the shown records' maximum (`shown`) or the unit's (`unit`).
+    read: tokens of the slice that the pattern explainer reads again for all units of the run together; -1 for as many as pay.
     text: the sentence, for `by-hand`. given: an explanation's identity, for `given`.
     """
 
@@ -69,6 +71,7 @@ class ExplainerChoice(_Choice):
     text: str = ""
     given: str = ""
     temperature: float = 1.0
+    read: int = -1
 
     def checked(self) -> "ExplainerChoice":
         """Raises AtlasError."""
@@ -81,6 +84,8 @@ class ExplainerChoice(_Choice):
             raise AtlasError(f"{self.length} tokens are not possible for a shown record: choose 4 to 4096, or 0 for the whole context.")
         if not 0 <= self.quantile < 1:
             raise AtlasError(f"{self.quantile:g} is not a quantile: choose at least 0 and less than 1.")
+        if not -1 <= self.read <= 10_000_000:
+            raise AtlasError(f"{self.read} tokens cannot be read again: choose 0 or more, or -1 for as many as pay.")
         if self.name == "by-hand" and not 0 < len(self.text.strip()) <= 2000:
             raise AtlasError("An explanation by hand needs a sentence of at most 2,000 characters.")
         if self.name == "given" and not self.given:

@@ -14,12 +14,15 @@ from core.autointerp.evidence import Library
 from core.autointerp.explanation import Explanation
 from core.autointerp.files import Outcome, find_parts, write_outcomes
 from core.autointerp.models import Models
+from core.autointerp.reading import enough, read_again
 from core.autointerp.request import ExplainRequest
 from core.autointerp.unit_work import Worker
 from core.errors import AtlasError
 from core.llm.budget import BudgetReached, Spend
 from core.runs.progress import Cancelled, Progress
+from core.store.catalog import load_index
 from core.store.explanation_view import load_explanation
+from core.units import UnitName
 from core.workspace import Workspace, write_json
 
 SCHEMA = 1
@@ -49,20 +52,22 @@ def run_explain(workspace: Workspace, run_dir: Path, params: dict[str, Any], pro
 
 class _Run:
     def __init__(self, workspace: Workspace, run_dir: Path, request: ExplainRequest, progress: Progress) -> None:
-        self._run_dir, self._request, self._progress = run_dir, request, progress
+        self._workspace, self._run_dir, self._request, self._progress = workspace, run_dir, request, progress
+        self._library = Library(workspace)
         self._entries = find_parts(run_dir)
         self._before = _spent_before(run_dir)
         self._finished = {name for entry in self._entries for name in entry["work"]}
         self._models = Models(workspace, request.budget, lambda identity: _given(workspace, identity), self._before)
-        self._worker = Worker(workspace, run_dir.name, request, Library(workspace), self._models)
+        self._worker = Worker(workspace, run_dir.name, request, self._library, self._models)
         self._indexes: dict[str, None] = dict.fromkeys(name for entry in self._entries for name in entry.get("indexes", ()))
         self._total = len(request.units) * len(request.settings)
         self._written = time.monotonic()
 
     async def work(self) -> None:
+        self._publish("partial")
+        self._read_again()
         self._progress.stage("explaining")
         self._report()
-        self._publish("partial")
         waiting = self._waiting()
         tasks: dict[asyncio.Task[list[Outcome]], Piece] = {}
         done: OrderedDict[str, list[Outcome]] = OrderedDict()
@@ -94,6 +99,29 @@ class _Run:
         self._keep(done)
         self._publish("complete")
         self._report()
+
+    def _read_again(self) -> None:
+        """Read some of the text again for all units that the pattern explainer is asked about, index by index."""
+        wanted: dict[str, tuple[set[UnitName], int]] = {}
+        for setting in self._request.settings:
+            tokens = enough(self._request.units) if setting.explainer.read < 0 else setting.explainer.read
+            if setting.explainer.name != "pattern" or not tokens or len(self._finished) == self._total:
+                continue
+            for unit in self._request.units:
+                try:
+                    name, index = self._library.locate(unit, setting)
+                except AtlasError:
+                    continue  # said when its turn comes
+                units, most = wanted.setdefault(index.run, (set(), 0))
+                wanted[index.run] = (units | {name}, max(most, tokens))
+        for run, (units, tokens) in wanted.items():
+            self._progress.stage("reading some text again for these units")
+            index = load_index(self._workspace, run)
+            reading = read_again(
+                self._workspace, index, units, tokens, self._library.counts(index),
+                lambda done, total: self._progress.update(done, total, "", "contexts"),
+            )  # fmt: skip
+            self._library.add(run, reading)
 
     def _waiting(self) -> Iterator[Piece]:
         pieces = (Piece(unit, setting) for unit in range(len(self._request.units)) for setting in range(len(self._request.settings)))

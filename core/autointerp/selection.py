@@ -24,8 +24,8 @@ _WORDS = ("sites", "token", "sample", "seed", *_NUMBERS)
 
 @dataclass(frozen=True)
 class Selection:
-    """sites: a choice such as `mlp.0-5`, empty for all that are indexed. density, kurtosis, maximum: closed ranges. token: one of the unit's
-    top tokens, ignoring case and spaces around it. sample: at most so many of each site, drawn by `seed`; None for all."""
+    """sites: a choice such as `mlp.0-5`, empty for all that are indexed. density, kurtosis, maximum: closed ranges. token: one of the
+    unit's top tokens, ignoring case and spaces around it. sample: at most so many of each site, drawn by `seed`; None for all."""
 
     sites: str = ""
     density: Span = ANY
@@ -84,7 +84,9 @@ def _of_site(index: IndexInfo, site: Site, selection: Selection, vocab: Vocab | 
         if vocab is not None:
             wanted = selection.token.strip().casefold() or selection.token
             tokens = flat(table.column("top_tokens"), np.int64)
-            same = np.array([piece.strip().casefold() == wanted or piece == selection.token for piece in vocab.pieces(tokens.tolist())], bool)
+            same = np.array(
+                [piece.strip().casefold() == wanted or piece == selection.token for piece in vocab.pieces(tokens.tolist())], bool
+            )
             owners = np.repeat(np.arange(len(fits)), lengths(table.column("top_tokens")))
             fits &= np.bincount(owners, same, len(fits)) > 0
     units = np.flatnonzero(fits)

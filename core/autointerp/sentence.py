@@ -1,7 +1,7 @@
-"""A pattern as a sentence, and what a sentence says as a pattern: “Fires strongly on *fight*, *not all*; clearly on *war*; weakly on *…ing*.”
+"""A pattern as a sentence, and back: “Fires strongly on *fight*, *not all*; clearly on *war*; weakly on *…ing*.”
 
-Words stand between stars, `\\*` for a star itself; `…` before one means that it only counts inside a word. A phrase counts on its last token.
-Whatever a person or a model writes in this way can be simulated without a language model.
+Words stand between stars, `\\*` for a star itself; `…` before one means that it only counts inside a word. A phrase counts on its last
+token. Whatever a person or a model writes in this way can be simulated without a language model.
 """
 
 import re
@@ -64,7 +64,7 @@ def say(rules: Sequence[tuple[str, float]]) -> str:
     """The sentence for words and their shares of the strongest, in the order given."""
     parts: list[str] = []
     for name, _, least in LEVELS:
-        upper = next((low for _, share, low in reversed(LEVELS) if low > least), float("inf"))
+        upper = next((low for *_, low in reversed(LEVELS) if low > least), float("inf"))
         words = [f"*{_escape(word)}*" for word, share in rules if least <= share < upper]
         if words:
             parts.append(f"{name} on {', '.join(words)}")

@@ -69,7 +69,9 @@ def _layers(base: Setting, _: Sequence[str]) -> list[Setting]:
 
 
 STUDIES: Mapping[str, Study] = {
-    "quantile": Study("Lowest quantile of the shown records", "records shown", "Do strong records explain better than weak ones?", _quantiles, True),
+    "quantile": Study(
+        "Lowest quantile of the shown records", "records shown", "Do strong records explain better than weak ones?", _quantiles, True
+    ),
     "records": Study("Number of shown records", "records shown", "How many records does an explainer need?", _records, True),
     "length": Study("Length of the shown records", "tokens a record", "How much text around a peak helps?", _lengths, True),
     "source": Study("Top against random records", "records shown", "Are random records worth showing?", _sources, True),
@@ -85,5 +87,7 @@ def study_settings(name: str, base: Setting, subjects: Sequence[str]) -> tuple[S
     """The settings of a study. Raises AtlasError: an unknown study, or one that needs what is not there."""
     study = STUDIES[name]
     if study.needs_model and base.explainer.endpoint is None:
-        raise AtlasError(f"The study “{name}” varies what a language model is shown: choose an explainer that asks one, and name its model.")
+        raise AtlasError(
+            f"The study “{name}” varies what a language model is shown: choose an explainer that asks one, and name its model."
+        )
     return tuple(setting.checked() for setting in study.settings(base, subjects))

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from core.autointerp import llm_explainers, revision
-from core.autointerp.evidence import Evidence, Library
+from core.autointerp.evidence import Evidence, Library, NoRecord
 from core.autointerp.explainers import explain, pattern_explanation
 from core.autointerp.explanation import Explanation
 from core.autointerp.files import Outcome, Scored, Simulated
@@ -61,7 +61,7 @@ class Worker:
                 )  # fmt: skip
         except (Final, BudgetReached):
             raise
-        except LlmError as error:
+        except (LlmError, NoRecord) as error:
             nothing = Explanation(evidence.view.name, "", asked.explainer.name, "")
             outcomes.append(
                 Outcome(

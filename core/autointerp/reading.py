@@ -1,0 +1,130 @@
+"""A second look at the text for some units: their activations on every token of a sample of contexts. Torch is imported when it is done.
+
+The index keeps a few thousand positions of each unit. One pass over a sample of the same slice, for all units of a run together, gives
+tens of thousands, which is what rare tokens and left contexts need.
+"""
+
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from core.autointerp.corpus_counts import SliceCounts
+from core.errors import AtlasError
+from core.store.catalog import IndexInfo
+from core.store.texts import SliceText, load_slice
+from core.units import Site, UnitName
+from core.workspace import Workspace
+
+Ints = npt.NDArray[np.int64]
+BLOCK = 32
+MOST_BYTES = 512 << 20
+"""Activations kept in memory at most: with more units fewer tokens are read."""
+SAMPLE_ORDERS = 2
+"""Grams counted in the sample: tokens, and tokens after one other. Longer ones hardly come twice."""
+
+
+@dataclass(frozen=True)
+class Reading:
+    """Activations of some units on some positions of a slice: values [units, positions], float16."""
+
+    units: dict[UnitName, int]
+    contexts: Ints
+    positions: Ints
+    documents: Ints
+    values: npt.NDArray[np.float16]
+    counts: SliceCounts
+
+    def of(self, unit: UnitName) -> npt.NDArray[np.float32] | None:
+        """The unit's activation on each position, None when it was not read."""
+        row = self.units.get(unit)
+        return None if row is None else self.values[row].astype(np.float32)
+
+    @cached_property
+    def grams(self) -> tuple[tuple[Ints, Ints, npt.NDArray[np.bool_]], ...]:
+        """For each order: the sorted gram codes, the place of each position's gram among them, and which positions have one."""
+        found: list[tuple[Ints, Ints, npt.NDArray[np.bool_]]] = []
+        for codes in self.counts.grams(self.contexts, self.positions).codes[:SAMPLE_ORDERS]:
+            valid = codes >= 0
+            keys, inverse = np.unique(codes[valid], return_inverse=True)
+            place = np.zeros(len(codes), np.int64)
+            place[valid] = inverse
+            found.append((keys, place, valid))
+        return tuple(found)
+
+
+def sample(text: SliceText, tokens: int) -> Ints:
+    """Ranks of contexts with about `tokens` tokens in all, the same for every unit; drawn by the slice's length alone."""
+    drawn = np.random.default_rng(len(text)).permutation(len(text))
+    lengths = np.diff(text.offsets)[drawn]
+    return np.sort(drawn[: int(np.searchsorted(np.cumsum(lengths), tokens, "right"))])
+
+
+def read_again(
+    workspace: Workspace,
+    index: IndexInfo,
+    units: Collection[UnitName],
+    tokens: int,
+    counts: SliceCounts,
+    on_block: Callable[[int, int], None],
+) -> Reading:
+    """Read about `tokens` tokens of the index's slice for some of its units. on_block gets (done, total) contexts and may raise to stop.
+
+    Raises AtlasError: the model cannot be loaded, or is no longer the one that was indexed.
+    """
+    import torch
+
+    from core.subject.load import load_subject
+
+    subject = load_subject(workspace, index.slug, dtype=str(index.provenance.get("dtype") or "float32"))
+    if subject.info.weights_hash != index.subject["weights_hash"]:
+        raise AtlasError(f"The model “{index.slug}” has other weights than the run “{index.run}” read: index it again.")
+    text = load_slice(workspace, str(index.slice["id"]))
+    ordered = sorted(set(units))
+    ranks = sample(text, min(tokens, MOST_BYTES // (2 * max(1, len(ordered)))))
+    by_site: dict[Site, list[int]] = {}
+    for row, unit in enumerate(ordered):
+        by_site.setdefault(unit.site, []).append(row)
+    starts = text.offsets[ranks] + counts.first
+    lengths = np.maximum(text.offsets[ranks + 1] - starts, 0)
+    ends = np.cumsum(lengths)
+    values = np.zeros((len(ordered), int(ends[-1]) if len(ends) else 0), np.float16)
+    # Longest first: contexts of one block are of about one length, so that little is padded.
+    by_length = np.argsort(-lengths, kind="stable")
+    for at in range(0, len(ranks), BLOCK):
+        chosen = by_length[at : at + BLOCK]
+        block = np.zeros((len(chosen), int(lengths[chosen].max()) + counts.first), np.int64)
+        for row, place in enumerate(chosen):
+            tokens_of = text.of(int(ranks[place]))
+            block[row, : len(tokens_of)] = tokens_of
+
+        def keep(site: Site, chosen: Ints = chosen) -> Callable[[Any], None]:
+            rows = by_site[site]
+            wanted = torch.tensor([ordered[row].index for row in rows])
+
+            def handler(activations: Any) -> None:
+                found = activations[..., wanted.to(activations.device)].float().clamp(-65504, 65504).to(torch.float16).cpu().numpy()
+                for i, place in enumerate(chosen):
+                    length = int(lengths[place])
+                    first = int(ends[place]) - length
+                    values[rows, first : first + length] = found[i, counts.first : counts.first + length].T
+
+            return handler
+
+        subject.read(torch.from_numpy(block), {site: keep(site) for site in by_site})
+        on_block(min(at + BLOCK, len(ranks)), len(ranks))
+    contexts = np.repeat(ranks, lengths)
+    positions = np.arange(values.shape[1]) - np.repeat(ends - lengths, lengths) + counts.first
+    documents = text.document[contexts].astype(np.int64)
+    return Reading({unit: row for row, unit in enumerate(ordered)}, contexts, positions, documents, values, counts)
+
+
+def enough(units: Sequence[UnitName]) -> int:
+    """Tokens worth reading again: none for a few units, whose reader wants an answer soon, and 98,304 for many."""
+    return 98_304 if len(units) >= MANY else 0
+
+
+MANY = 24
