@@ -70,16 +70,12 @@ st.title("Explain")
 if not ready(server):
     waiting(server)
     st.stop()
-lead(
-    "Explain many units in one run: a sentence for each, and a number for how well its activations can be predicted from the words alone."
-)
+lead("Explain many units in one run: a sentence for each, and a number for how well its activations can be predicted from the words alone.")
 form(server)
 heading("Runs")
 try:
-    explain_runs(
-        server, wanted, none="Nothing has been explained yet. Choose units above and start: progress and results appear here."
-    )
-    run = shown_run(server, wanted)
+    explain_runs(server, wanted, none="Nothing has been explained yet. Choose units above and start: progress and results appear here.")
+    run = shown_run(server, wanted, lambda run: run.kind == "explain" and not run.params.get("study"))
     if run is not None:
         results(server, run)
 except AtlasError as error:

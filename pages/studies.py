@@ -143,6 +143,10 @@ server = setup()
 st.title("Studies")
 fields = AddressFields("studies_view", resets=("run",))
 view = fields.choice("view", "Show", list(VIEWS), "studies", names=VIEWS.__getitem__, segmented=True)
+try:
+    fields.check()
+except AtlasError as error:
+    sentence(str(error))
 if view == "puzzles":
     puzzle_section.puzzles(server)
 else:

@@ -27,12 +27,15 @@ def explain_runs(server: Server, wanted: Wanted, *, none: str) -> None:
     st.fragment(_draw, run_every=LIVE_SECONDS if active else None)(server, wanted, none, active)
 
 
-def shown_run(server: Server, wanted: Wanted) -> Run | None:
-    """The run whose results the page shows: the one in the address, else the newest. Raises AtlasError for a wrong `run`."""
+def shown_run(server: Server, wanted: Wanted, accepted: Wanted | None = None) -> Run | None:
+    """The run whose results the page shows: the one in the address, else the newest. Raises AtlasError for a wrong `run`.
+
+    accepted: which the address may name, when there are more of them than the list shows.
+    """
     asked = state.raw("run")
     if asked:
         run = server.registry.get(asked)
-        if not wanted(run):
+        if not (accepted or wanted)(run):
             raise AtlasError(f"The run {run.id} has no results for this page: choose one of the list.")
         return run
     return max(_runs(server, wanted), key=lambda run: run.created, default=None)

@@ -72,7 +72,7 @@ def _form(server: Server) -> None:
     try:
         found = told(chosen)
         with st.expander(f"Look at the {words.count(len(found), 'puzzle')}"):
-            st.html(_STYLE + "".join(_puzzle_html(puzzle) for puzzle in found))
+            st.html("".join(_puzzle_html(puzzle) for puzzle in found) + _STYLE)
         own = () if state.raw("puzzles") != "own" else tuple(puzzle.to_json() for puzzle in found)
         request = PuzzleRequest(told(simulator), told(explainer), own).checked()
     except AtlasError as error:
@@ -117,7 +117,11 @@ def _cost(request: PuzzleRequest, found: list[Puzzle]) -> str:
 
 
 def _results(server: Server, run: Run) -> None:
-    results = load_puzzle_results(server.workspace, run.id)
+    try:
+        results = load_puzzle_results(server.workspace, run.id)
+    except AtlasError as error:
+        sentence(str(error))
+        return
     if results is None or not results.lines:
         quiet("No puzzle is finished yet.", small=False)
         return
@@ -129,7 +133,7 @@ def _results(server: Server, run: Run) -> None:
         else "where one fails, scores of real units like it say little"
     )
     lead(f"{results.passed} of {words.count(len(results.lines), 'puzzle')} passed by {who}: {verdict}.")
-    st.html(_STYLE + "".join(_line_html(line) for line in results.lines))
+    st.html("".join(_line_html(line) for line in results.lines) + _STYLE)
 
 
 def _line_html(line: PuzzleLine) -> str:

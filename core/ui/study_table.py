@@ -120,7 +120,7 @@ def to_html(table: Table, axis: str) -> str:
         for name, tip in heads
     )
     body = "".join(_html_line(line, _has_differences(table)) for line in table.lines)
-    return f'{STYLE}<div class="nt"><table><thead><tr>{top}</tr></thead><tbody>{body}</tbody></table></div>'
+    return f'<div class="nt"><table><thead><tr>{top}</tr></thead><tbody>{body}</tbody></table></div>{STYLE}'
 
 
 def span(one: Mean) -> str:
