@@ -103,7 +103,7 @@ def fit(labelled: Labelled, counts: SliceCounts, vocab: Vocab) -> Pattern:
     singles = [ids for ids in rules if len(ids) == 1]
     for ids, piece in zip(singles, vocab.pieces([ids[0] for ids in singles]), strict=True):
         words.setdefault(fold(piece), []).append(rules[ids])
-    means = {word: _short(float(np.mean(found))) for word, found in words.items()}
+    means = {word: _short(sum(found) / len(found)) for word, found in words.items()}
     best = sorted(means, key=lambda word: -abs(means[word] - level))[:MOST_WORDS]
     return Pattern(rules, {word: means[word] for word in best}, _short(level))
 

@@ -123,8 +123,8 @@ def read_again(
 
 
 def enough(units: Sequence[UnitName]) -> int:
-    """Tokens worth reading again: none for a few units, whose reader wants an answer soon, and 98,304 for many."""
-    return 98_304 if len(units) >= MANY else 0
+    """Tokens worth reading again: none for a few units, whose reader wants an answer soon, and 81,920 for many."""
+    return 81_920 if len(units) >= MANY else 0
 
 
 MANY = 24

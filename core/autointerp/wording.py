@@ -12,10 +12,12 @@ from core.autointerp.sentence import INSIDE, LIMIT, is_inside, level_of, say, sp
 from core.vocab import Vocab
 
 Ints = npt.NDArray[np.int64]
-CANDIDATES = 400
+CANDIDATES = 250
 _STARS = 4
 """Characters that a word takes beside its own: stars, comma, space."""
 _HEIGHTS = (1.0, 0.7, 0.5, 0.35, 0.25)
+_IN_VAIN = 12
+"""Words in a row that do not fit any more before the sentence is taken as full."""
 _PHRASE_COUNT = 3
 """A phrase of two tokens is offered when the text has it so often; what comes once or twice says nothing about other text."""
 
@@ -47,21 +49,22 @@ def put_into_words(pattern: Pattern, counts: SliceCounts, contexts: Ints, vocab:
 def _choose(candidates: Sequence[_Candidate], level: float, top: float, limit: int) -> tuple[float, str]:
     """The squared error that the best words remove when `top` above the level is “strongly”, and their sentence."""
     chosen: dict[str, float] = {}
-    removed = 0.0
-    room = [len(candidate.word) + _STARS for candidate in candidates]
-    gains = [_gain(candidate, chosen, top, level) for candidate in candidates]
-    while True:
-        best = int(np.argmax([gain / characters for gain, characters in zip(gains, room, strict=True)]))
-        if gains[best] <= 0:
-            return removed * top**2, say(_ordered(chosen))
+    removed, in_vain = 0.0, 0
+    room = np.array([len(candidate.word) + _STARS for candidate in candidates])
+    gains = np.array([_gain(candidate, chosen, top, level) for candidate in candidates])
+    while in_vain < _IN_VAIN and gains.max(initial=0.0) > 0:
+        best = int(np.argmax(gains / room))
         candidate = candidates[best]
         longer = chosen | {candidate.word: level_of((candidate.value - level) / top)}
-        if len(say(_ordered(longer))) <= limit:
-            chosen, removed = longer, removed + gains[best]
+        if len(say(_ordered(longer))) > limit:
+            in_vain += 1
+        else:
+            chosen, removed = longer, removed + float(gains[best])
             for at, other in enumerate(candidates):
                 if other.tail == candidate.word and gains[at] > 0:
                     gains[at] = _gain(other, chosen, top, level)
         gains[best] = 0.0
+    return removed * top**2, say(_ordered(chosen))
 
 
 def _gain(candidate: _Candidate, chosen: dict[str, float], top: float, level: float) -> float:
@@ -76,23 +79,26 @@ def _ordered(chosen: dict[str, float]) -> list[tuple[str, float]]:
 
 
 def _candidates(pattern: Pattern, counts: SliceCounts, contexts: Ints, vocab: Vocab) -> list[_Candidate]:
-    by_word: dict[str, list[tuple[float, float, str]]] = {}
     strong = counts.within(contexts)
+    rated: list[tuple[float, float, tuple[int, ...]]] = []
     for order in range(2):
         keys = [ids for ids in pattern.rules if len(ids) == order + 1]
         if not keys:
             continue
         codes = np.array([counts.code_of(ids) for ids in keys])
         seen = counts.count(order, codes)
-        everywhere = np.where(seen >= (_PHRASE_COUNT if order else 1), seen, 0) / max(1, counts.tokens)
         near = np.sort(strong.codes[order])
         there = (np.searchsorted(near, codes, "right") - np.searchsorted(near, codes, "left")) / max(1, len(strong))
-        for ids, a, b in zip(keys, everywhere.tolist(), there.tolist(), strict=True):
-            if a == 0:
-                continue
-            pieces = vocab.pieces(ids)
-            word, tail = _written(pieces), _written(pieces[1:]) if order else ""
-            by_word.setdefault(word, []).append(((a + b) / 2, pattern.rules[ids], tail))
+        weights = np.where(seen >= (_PHRASE_COUNT if order else 1), (seen / max(1, counts.tokens) + there) / 2, 0)
+        worth = weights * (np.array([pattern.rules[ids] for ids in keys]) - pattern.level) ** 2
+        best = np.argsort(-worth)[: 2 * CANDIDATES]
+        rated += [(float(worth[at]), float(weights[at]), keys[at]) for at in best if weights[at] > 0]
+    rated.sort(reverse=True)
+    by_word: dict[str, list[tuple[float, float, str]]] = {}
+    for _, weight, ids in rated[: 2 * CANDIDATES]:
+        pieces = vocab.pieces(ids)
+        tail = _written(pieces[1:]) if len(ids) > 1 else ""
+        by_word.setdefault(_written(pieces), []).append((weight, pattern.rules[ids], tail))
     found: list[_Candidate] = []
     for word, parts in by_word.items():
         weight = sum(part[0] for part in parts)
