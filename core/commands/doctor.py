@@ -7,6 +7,7 @@ import shutil
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 from core.commands.output import emit, table
 from core.errors import AtlasError
@@ -113,7 +114,7 @@ def _workspace(workspace: Workspace) -> list[Check]:
         written = Check("workspace", False, f"{workspace.path} cannot be written ({error.strerror}): choose another with --workspace")
     free = shutil.disk_usage(workspace.path).free
     disk = Check("disk", free >= LOW_DISK, f"{free / 1e9:,.1f} GB free", needed=False)
-    return [written, disk, _registry(workspace), *_indexes(workspace), _cache(workspace)]
+    return [written, disk, _registry(workspace), *_indexes(workspace), *_explanations(workspace), _cache(workspace)]
 
 
 def _registry(workspace: Workspace) -> Check:
@@ -140,6 +141,28 @@ def _indexes(workspace: Workspace) -> list[Check]:
     sound = len(found) - sum(index.run in broken for index in found)
     checks = [Check(f"index {run}", False, sentence) for run, sentence in sorted(broken.items())]
     return [*checks, Check("indexes", True, f"{sound} with all their files")]
+
+
+def _explanations(workspace: Workspace) -> list[Check]:
+    """The same for what was explained."""
+    from core.store.catalog import broken_file, scan
+    from core.store.explained import scan as scan_explained
+    from core.store.explained_ingest import verify_run
+    from core.store.parts import DamagedPart
+
+    found, broken = scan_explained(workspace)
+    # A manifest of which not even the kind can be read is named among the indexes.
+    wrong = {run: sentence for run, sentence in broken.items() if run not in scan(workspace)[1]}
+    for explained in found:
+        try:
+            verify_run(explained, whole=False)
+        except DamagedPart as damage:
+            wrong[explained.run] = broken_file(workspace, explained.run, damage.path, "is damaged")
+        except FileNotFoundError as missing:
+            wrong[explained.run] = broken_file(workspace, explained.run, Path(str(missing.filename)), "is missing")
+    checks = [Check(f"explanations {run}", False, sentence) for run, sentence in sorted(wrong.items())]
+    sound = sum(explained.run not in wrong for explained in found)
+    return [*checks, Check("explanations", True, f"{sound} run{'s' if sound != 1 else ''} with all their files")]
 
 
 def _cache(workspace: Workspace) -> Check:

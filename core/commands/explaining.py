@@ -171,6 +171,11 @@ def _budget(arguments: argparse.Namespace) -> dict[str, float] | None:
 def _carry_out(arguments: argparse.Namespace, workspace: Workspace, request: ExplainRequest, *, with_records: bool = False) -> int:
     lane = "interactive" if len(request.units) * len(request.settings) <= 8 else "batch"
     run = Registry(workspace).submit("explain", request.to_params(), lane=lane)
+    return carry_out(arguments, workspace, run, with_records=with_records)
+
+
+def carry_out(arguments: argparse.Namespace, workspace: Workspace, run: Run, *, with_records: bool = False) -> int:
+    """Follow a queued run that explains to its end and print what came of it; only that it is queued when detached."""
     lanes.ensure_workers(workspace)
     if arguments.detach:
         emit(arguments, as_document(run), [f"{run.id} is {run.state}: `python -m core runs` shows how it goes"])
@@ -178,14 +183,15 @@ def _carry_out(arguments: argparse.Namespace, workspace: Workspace, request: Exp
     done = follow(workspace, run.id)
     for sentence in take_in(workspace):
         note(sentence)
+    found = load_explained(workspace, done.id)
     views = _views(workspace, done.id)
     document = {
         **as_document(done),
-        "study": request.study,
-        "spend": load_explained(workspace, done.id).spend,
+        "study": found.study,
+        "spend": found.spend,
         "explanations": [explanation_document(view) | (_records(view) if with_records else {}) for view in views],
     }
-    lines = _study_lines(views) if request.study else _lines(views)
+    lines = _study_lines(views) if found.study else _lines(views)
     if with_records:
         lines += [line for view in views for line in _record_lines(view)]
     emit(arguments, document, [*lines, *_closing(done, views)])

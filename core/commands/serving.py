@@ -29,15 +29,17 @@ def rebuild(arguments: argparse.Namespace, workspace: Workspace) -> int:
         sentences = [*cache.notices, *cache.rebuild()]
         with cache.cursor() as cursor:
             found: list[tuple[str]] = cursor.execute("SELECT run FROM indexes ORDER BY run").fetchall()
+            explained: list[tuple[str]] = cursor.execute("SELECT run FROM explain_runs ORDER BY run").fetchall()
     finally:
         cache.close()
     runs = [run for (run,) in found]
+    also = f" and {len(explained)} run{'s' if len(explained) != 1 else ''} of explaining" if explained else ""
     lines = [
-        f"rebuilt the cache from {len(runs)} index{'es' if len(runs) != 1 else ''}",
+        f"rebuilt the cache from {len(runs)} index{'es' if len(runs) != 1 else ''}{also}",
         *(f"restored {run}" for run in restored),
         *sentences,
     ]
-    emit(arguments, {"indexes": runs, "restored": restored, "notices": sentences}, lines)
+    emit(arguments, {"indexes": runs, "explained": [run for (run,) in explained], "restored": restored, "notices": sentences}, lines)
     return 0
 
 

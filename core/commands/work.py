@@ -44,8 +44,14 @@ def index(arguments: argparse.Namespace, workspace: Workspace) -> int:
 def resume(arguments: argparse.Namespace, workspace: Workspace) -> int:
     """Queue a failed, cancelled or damaged run again, and follow it unless detached."""
     registry = Registry(workspace)
-    damaged = registry.get(arguments.run).state == "done" and _is_damaged(workspace, arguments.run)
-    return _carry_out(arguments, workspace, registry.resume(arguments.run, repair=damaged))
+    found = registry.get(arguments.run)
+    damaged = found.state == "done" and _is_damaged(workspace, found)
+    run = registry.resume(found.id, repair=damaged)
+    if run.kind == "explain":
+        from core.commands import explaining
+
+        return explaining.carry_out(arguments, workspace, run)
+    return _carry_out(arguments, workspace, run)
 
 
 def cancel(arguments: argparse.Namespace, workspace: Workspace) -> int:
@@ -132,14 +138,19 @@ def take_in(workspace: Workspace) -> list[str]:
         return [f"The run is done, but the cache could not take it in ({reason}): the dashboard does so when it next starts."]
 
 
-def _is_damaged(workspace: Workspace, run: str) -> bool:
+def _is_damaged(workspace: Workspace, run: Run) -> bool:
     """Whether the files of a done run are not what its manifest says."""
     from core.store.catalog import load_index
+    from core.store.explained import load_explained
+    from core.store.explained_ingest import verify_run
     from core.store.ingest import verify
     from core.store.parts import DamagedPart
 
     try:
-        verify(load_index(workspace, run), whole=True)
+        if run.kind == "explain":
+            verify_run(load_explained(workspace, run.id), whole=True)
+        else:
+            verify(load_index(workspace, run.id), whole=True)
     except (AtlasError, DamagedPart, FileNotFoundError):
         return True
     return False

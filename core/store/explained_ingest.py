@@ -66,6 +66,12 @@ def update_run(cursor: duckdb.DuckDBPyConnection, found: ExplainedRun, *, whole:
     return wrong
 
 
+def verify_run(found: ExplainedRun, *, whole: bool) -> None:
+    """Check the files of every part, see `verify_part`."""
+    for part in found.parts:
+        verify_part(found, part, whole=whole)
+
+
 def verify_part(found: ExplainedRun, part: ExplainedPart, *, whole: bool) -> None:
     """Check the files of a part against the manifest: their sizes, and with `whole` their hashes.
 

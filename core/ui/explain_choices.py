@@ -83,13 +83,15 @@ def simulator_fields(
     key: str,
     *,
     same: Endpoint | None = None,
+    waits: bool = False,
     names: Sequence[str] = tuple(SIMULATOR_NAMES),
     usual: str = "pattern",
     calibrated: bool = True,
 ) -> SimulatorChoice:
     """Who simulates, with which calibration and model. same: the explainer's model, which is offered first. Raises AtlasError.
 
-    calibrated: whether a calibration can be chosen, where there are records to learn it on.
+    waits: that model is still to be named, so none is asked for here yet. calibrated: whether a calibration can be chosen, where there are
+    records to learn it on.
     """
     left, right = st.columns(2, vertical_alignment="bottom")
     place = names.index(usual) if usual in names else 0
@@ -101,6 +103,8 @@ def simulator_fields(
         calibration = right.selectbox("Calibration", CALIBRATIONS, key=f"{key}-calibration", help=CALIBRATION_HELP)
     endpoint: Endpoint | None = None
     if name in NEED_MODEL:
+        if waits:
+            raise AtlasError("Name the explainer's model first.")
         shared = same is not None and (name != "local" or same.in_process) and not (name == "completions" and same.in_process)
         if shared and st.checkbox("The same model simulates", value=True, key=f"{key}-same"):
             endpoint = same

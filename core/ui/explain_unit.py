@@ -197,10 +197,16 @@ def _setting(server: Server, unit: UnitName, action: str, opened: ExplanationVie
             return None
 
     arm = choices.arm_field("explain") if action == REVISE else None
-    explainer = drawn(lambda: _explainer(server, unit, action, opened)) or ExplainerChoice()
+    named = drawn(lambda: _explainer(server, unit, action, opened))
+    explainer = named or ExplainerChoice()
     names = {MINE: _SAYS_WORDS, REVISE: tuple(name for name in _SAYS_WORDS if name != "pattern")}.get(action)
     fields = partial(
-        choices.simulator_fields, server, "explain", same=explainer.endpoint, usual="chat" if explainer.endpoint else "pattern"
+        choices.simulator_fields,
+        server,
+        "explain",
+        same=explainer.endpoint,
+        waits=named is None and action != MINE,
+        usual="chat" if explainer.endpoint else "pattern",
     )
     simulator = drawn(lambda: fields(names=names) if names else fields()) or SimulatorChoice()
     setting = drawn(lambda: scoring_fields(simulator, split=action != REVISE, test=action == ELSEWHERE))

@@ -259,7 +259,7 @@ def test_rebuild_restores_the_runs_and_refuses_while_the_cache_is_open_elsewhere
     write_json(lost / "params.json", {"run": "index-lost", "kind": "index", "lane": "batch", "created": 1.0, "params": {"model": "m"}})
     status, out, _ = _call(indexed, capsys, "rebuild", "--json")
     assert status == 0
-    assert _strict(out) == {"indexes": ["index-test"], "restored": ["index-lost"], "notices": []}
+    assert _strict(out) == {"indexes": ["index-test"], "explained": [], "restored": ["index-lost"], "notices": []}
     code = f"import duckdb, time; c = duckdb.connect({str(indexed.cache)!r}); print('open', flush=True); time.sleep(60)"
     owner = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
     try:

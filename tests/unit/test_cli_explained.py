@@ -1,0 +1,66 @@
+"""The commands that look after files know runs of explaining: doctor names a damaged one, resume mends it, rebuild counts them."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from core.runs.locks import lane_lock
+from core.runs.registry import Registry
+from core.workspace import Workspace
+from tests.synthetic import write_synthetic_index
+from tests.synthetic_explanations import write_synthetic_explanations
+from tests.unit.test_cli import Capture, _call, _refused, _strict
+
+RUN = "explain-test"
+
+
+@pytest.fixture
+def explained(workspace: Workspace) -> Workspace:
+    write_synthetic_index(workspace, n_layers=2, width=8)
+    write_synthetic_explanations(workspace, run=RUN)
+    write_synthetic_explanations(workspace, run="explain-well")
+    Registry(workspace).restore()
+    return workspace
+
+
+def part(workspace: Workspace) -> Path:
+    return workspace.runs / RUN / "parts" / "000000" / "scores.parquet"
+
+
+def test_doctor_names_a_damaged_part_and_what_mends_it(explained: Workspace, capsys: Capture) -> None:
+    def checks() -> tuple[int, dict[str, Any]]:
+        status, out, _ = _call(explained, capsys, "doctor", "--json")
+        return status, {check["name"]: check for check in _strict(out)["checks"]}
+
+    status, found = checks()
+    assert (status, found["explanations"]["detail"]) == (0, "2 runs with all their files")
+    whole = part(explained).read_bytes()
+    for content, said in ((whole[:-1], "is damaged"), (None, "is missing")):
+        part(explained).unlink() if content is None else part(explained).write_bytes(content)
+        status, found = checks()
+        assert status == 1
+        sentence = f"runs/{RUN}/parts/000000/scores.parquet {said}: make it again with python -m core resume {RUN}."
+        assert found[f"explanations {RUN}"]["detail"] == sentence
+        assert found["explanations"]["detail"] == "1 run with all their files"
+    (explained.runs / RUN / "manifest.json").write_text("{", "utf8")
+    assert [name for name, check in checks()[1].items() if not check["ok"] and RUN in name] == [f"index {RUN}"], "named once"
+
+
+def test_a_done_run_is_resumed_only_when_a_part_is_damaged(explained: Workspace, capsys: Capture) -> None:
+    assert "nothing to resume" in _refused(explained, capsys, "resume", RUN, "--detach")
+    part(explained).write_bytes(b"0" * part(explained).stat().st_size)
+    with lane_lock(explained, "interactive") as lock:  # the lane is busy: nothing starts
+        assert lock.acquire()
+        status, out, _ = _call(explained, capsys, "resume", RUN, "--detach", "--json")
+    assert (status, _strict(out)["state"]) == (0, "queued")
+
+
+def test_rebuild_tells_what_it_found(explained: Workspace, capsys: Capture) -> None:
+    assert "rebuilt the cache from 1 index and 2 runs of explaining" in _call(explained, capsys, "rebuild")[1]
+    part(explained).unlink()
+    status, out, _ = _call(explained, capsys, "rebuild", "--json")
+    assert status == 0
+    (notice,) = _strict(out)["notices"]
+    assert notice.endswith(f"make it again with python -m core resume {RUN}.")
+    assert _strict(out)["explained"] == [RUN, "explain-well"]
