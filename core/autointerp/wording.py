@@ -18,6 +18,8 @@ _STARS = 4
 _HEIGHTS = (1.0, 0.7, 0.5, 0.35, 0.25)
 _IN_VAIN = 12
 """Words in a row that do not fit any more before the sentence is taken as full."""
+_WORTH = 0.003
+"""A word has to remove this share of what the words before it remove: a short sentence is read, a full one is not."""
 _PHRASE_COUNT = 3
 """A phrase of two tokens is offered when the text has it so often; what comes once or twice says nothing about other text."""
 
@@ -52,7 +54,7 @@ def _choose(candidates: Sequence[_Candidate], level: float, top: float, limit: i
     removed, in_vain = 0.0, 0
     room = np.array([len(candidate.word) + _STARS for candidate in candidates])
     gains = np.array([_gain(candidate, chosen, top, level) for candidate in candidates])
-    while in_vain < _IN_VAIN and gains.max(initial=0.0) > 0:
+    while in_vain < _IN_VAIN and gains.max(initial=0.0) > _WORTH * removed:
         best = int(np.argmax(gains / room))
         candidate = candidates[best]
         longer = chosen | {candidate.word: level_of((candidate.value - level) / top)}
