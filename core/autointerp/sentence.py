@@ -51,8 +51,10 @@ class Words:
 def speak(gram: Sequence[str]) -> str:
     """How tokens in a row are written between stars: without the spaces around them and without capitals, everything else visible."""
     joined = "".join(gram)
-    inner = joined.strip(" ").casefold()
-    return "".join(map(visible, inner)).replace("␣", " ") if inner else "".join(map(visible, joined))
+    inner = joined.strip(" ")
+    shown = "".join(one if one == " " and inner else visible(one) for one in (inner or joined).casefold())
+    # Once more without capitals, which the names of invisible characters have, because `read` takes them away.
+    return shown.casefold()
 
 
 def is_inside(piece: str, before: str) -> bool:

@@ -1,0 +1,116 @@
+"""Patterns: the longest known left context decides, then shorter ones, then the word, then the level; and the fit of planted units."""
+
+import asyncio
+import json
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from core.autointerp.corpus_counts import SliceCounts
+from core.autointerp.evidence import Evidence, Library
+from core.autointerp.explainers import lookup_table, pattern_explanation
+from core.autointerp.judging import judge
+from core.autointerp.pattern import Pattern, fold
+from core.autointerp.request import Setting
+from core.autointerp.sentence import LIMIT
+from core.autointerp.simulators import PatternSimulator
+from core.autointerp.splits import SPLITS, Split
+from core.index.indexer import run_index
+from core.store.texts import load_slice
+from core.units import UnitName
+from core.workspace import Workspace
+from tests.planted import DIGITS, FIGHT, NOT_ALL, QuietProgress, plant
+from tests.synthetic import write_synthetic_index
+
+FEW = st.integers(0, 3)
+RULES = st.dictionaries(st.lists(FEW, min_size=1, max_size=3).map(tuple), st.floats(-9, 9), max_size=12)
+WORDS = st.dictionaries(st.text(max_size=4).map(fold), st.floats(-9, 9), max_size=4)
+PATTERNS = st.builds(Pattern, RULES, WORDS, st.floats(-9, 9))
+
+
+def pieces_of(ids: list[int]) -> list[str]:
+    return [f" W{token}" for token in ids]
+
+
+@given(PATTERNS)
+def test_a_pattern_survives_json(pattern: Pattern) -> None:
+    assert Pattern.from_json(json.loads(json.dumps(pattern.to_json()))) == pattern
+
+
+@given(PATTERNS, st.lists(FEW, max_size=8))
+def test_the_longest_known_left_context_decides(pattern: Pattern, ids: list[int]) -> None:
+    found = pattern.predict(ids, pieces_of(ids))
+    for at, value in enumerate(found):
+        known = [rule for rule in pattern.rules if list(rule) == ids[max(0, at + 1 - len(rule)) : at + 1]]
+        if known:
+            assert value == pattern.rules[max(known, key=len)]
+        else:
+            assert value == pattern.words.get(f"w{ids[at]}", pattern.level)
+
+
+@given(PATTERNS, st.lists(FEW, min_size=1, max_size=8))
+def test_a_lookup_table_knows_no_left_context_and_no_other_spelling(pattern: Pattern, ids: list[int]) -> None:
+    found = pattern.tokens_only().predict(ids, pieces_of(ids))
+    assert found.tolist() == [pattern.rules.get((token,), pattern.level) for token in ids]
+
+
+def test_a_word_in_another_spelling_is_known_by_its_word() -> None:
+    pattern = Pattern({(7,): 3.0}, {"fight": 3.0}, 0.5)
+    assert pattern.predict([7, 8, 9], [" fight", "Fight", " other"]).tolist() == [3.0, 3.0, 0.5]
+
+
+@pytest.fixture(scope="module")
+def planted(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
+    """A model with planted units, read by the real indexer."""
+    workspace = Workspace.open(tmp_path_factory.mktemp("planted") / "ws")
+    params = plant(workspace.path.parent)
+    folder = workspace.runs / "index-planted"
+    folder.mkdir()
+    run_index(workspace, folder, params, QuietProgress())
+    return workspace
+
+
+def evidence_of(workspace: Workspace, unit: int, setting: Setting = Setting()) -> Evidence:
+    return Library(workspace).evidence(UnitName.parse(f"planted/mlp.0/neurons/{unit}"), setting)
+
+
+@pytest.mark.parametrize(("unit", "says"), [(FIGHT, "fight"), (NOT_ALL, "not all"), (DIGITS, "7")])
+@pytest.mark.parametrize("split", SPLITS[1:])
+def test_planted_units_are_explained_with_a_correlation_above_95_percent(planted: Workspace, unit: int, says: str, split: Split) -> None:
+    evidence = evidence_of(planted, unit)
+    explanation = pattern_explanation(evidence)
+    setting = Setting(split=split, kinds=("top-and-random", "random-only"))
+    scores, _ = asyncio.run(judge(evidence, explanation, setting, PatternSimulator(), split, [], 0))
+    rho = {scored.score.kind: scored.score.rho for scored in scores if scored.role == "simulated"}
+    assert rho["top-and-random"] > 0.95
+    assert f"*{says}*" in explanation.text
+    assert len(explanation.text) <= LIMIT
+
+
+def test_only_a_left_context_explains_the_unit_that_needs_not_before_all(planted: Workspace) -> None:
+    evidence = evidence_of(planted, NOT_ALL)
+    scores, _ = asyncio.run(judge(evidence, pattern_explanation(evidence), Setting(), PatternSimulator(), "validation", [], 0))
+    rho = {scored.role: scored.score.rho for scored in scores}
+    assert rho["simulated"] > 0.95
+    assert rho["lookup"] < rho["simulated"] - 0.05
+
+
+@pytest.mark.parametrize("unit", range(8))
+def test_a_fit_predicts_the_plain_mean_of_what_is_known_where_everything_is_known(workspace: Workspace, unit: int) -> None:
+    """With few tokens the sketch holds the whole slice, and a frequent token's rule is its mean over the documents that are not held out."""
+    write_synthetic_index(workspace, contexts=40, length=8)
+    evidence = Library(workspace).evidence(UnitName.parse(f"tiny/mlp.1/neurons/{unit}"), Setting(each=1))
+    labelled, table = evidence.labelled, lookup_table(evidence)
+    counts = SliceCounts(load_slice(workspace, str(evidence.view.index.slice["id"])), 1)
+    tokens = counts.grams(labelled.contexts, labelled.positions).codes[0]
+    spread = np.ptp(labelled.values)
+    checked = 0
+    for token in np.unique(tokens):
+        here = labelled.values[tokens == token]
+        if len(here) < 5:
+            continue
+        checked += 1
+        assert table.rules[int(token),] == pytest.approx(here.mean(), abs=0.15 * spread)
+    assert checked > 3
