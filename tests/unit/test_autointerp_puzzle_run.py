@@ -20,6 +20,7 @@ from core.workspace import Workspace
 from tests.llm_endpoint import LlmEndpoint
 from tests.scripted_llm import Oracle
 from tests.unit.test_autointerp_puzzles import solver
+from tests.unit.test_docs_formats import _keys
 
 TWO = built_in()[:2]
 
@@ -88,6 +89,7 @@ def test_results_hold_json_without_nan(workspace: Workspace, folder: Path) -> No
     text = (folder / "manifest.json").read_text("utf8")
     assert "NaN" not in text
     assert json.loads(text)["state"] == "complete"
+    assert set(json.loads(text)) == _keys("`manifest.json` of a run of puzzles:")
 
 
 def test_what_cannot_be_asked_is_said_before_it_is() -> None:
