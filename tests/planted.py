@@ -1,8 +1,8 @@
 """A tiny model with planted units and a text for it: units that fire on one word, on “all” only right after “not”, and on digits.
 
 The weights are edited; the model is then saved, loaded, indexed and explained as any other. A token's embedding has a constant, flags for
-what the units look for, and noise that fills it to the same length, so that normalisation does the same everywhere. One head looks one token
-back (by the phases that rotary positions give it) and notes whether “not” stands there.
+what the units look for, and noise that fills it to the same length, so that normalisation does the same everywhere. One head looks one
+token back (by the phases that rotary positions give it) and notes whether “not” stands there.
 """
 
 import json

@@ -2,7 +2,7 @@
 
 from collections import OrderedDict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -16,6 +16,7 @@ from core.autointerp.request import ExplainerChoice, Setting
 from core.autointerp.splits import Split, Splits, example, split_records, with_activity
 from core.errors import AtlasError
 from core.store.catalog import IndexInfo, find_unit
+from core.store.explanation_view import load_explanation
 from core.store.texts import load_slice, load_vocab
 from core.store.units import Record, UnitView, load_unit
 from core.units import UnitName
@@ -24,6 +25,8 @@ from core.workspace import Workspace
 
 _REMEMBERED = 256
 QUANTILE_BANDS = ("q3", "q2", "q1", "q0")
+UNSEEING = ("by-hand", "logit-effect")
+"""Explainers that are given no activations."""
 
 
 class NoRecord(AtlasError):
@@ -107,7 +110,10 @@ class Library:
         self._views: OrderedDict[tuple[UnitName, str], UnitView] = OrderedDict()
 
     def evidence(self, unit: UnitName, setting: Setting) -> Evidence:
-        """Raises AtlasError: the unit is not indexed, or a file is damaged."""
+        """Raises AtlasError: the unit is not indexed, a file is damaged, or the explanation to score again is not there.
+
+        An earlier explanation is scored on no document that it may have been made from, whatever was held out then.
+        """
         name, index = self.locate(unit, setting)
         view = self._view(name, index.run)
         counts = self.counts(view.index)
@@ -116,6 +122,8 @@ class Library:
             spread = zip(*(view.bands.get(band, []) for band in reversed(QUANTILE_BANDS)), strict=False)
             random = with_activity([*random, *(record for records in spread for record in records)])
         splits = split_records(view.bands.get("top", []), random, setting.each)
+        if setting.explainer.name == "given":
+            splits = splits.without(self._seen(setting.explainer.given))
         return Evidence(view, load_vocab(self.workspace, name.subject), counts, splits, self._readings.get(view.index.run))
 
     def add(self, run: str, reading: Reading) -> None:
@@ -142,6 +150,19 @@ class Library:
             raise AtlasError(f"{name.site} has a single unit: there is no other one for the shuffled control.")
         draw = np.random.default_rng([seed, name.index]).integers(width - 1)
         return UnitName(unit.subject, unit.site, unit.basis, int(draw + (draw >= name.index)))
+
+    def _seen(self, identity: str) -> set[str]:
+        """The documents that an earlier explanation may have been made from: those that were not held out then. Raises AtlasError.
+
+        None for a person's words and for what was read off the output side. An explanation that was itself given, or revised, was made
+        from more than one run's records; its own setting leads back to the first.
+        """
+        made = load_explanation(self.workspace, identity)
+        if made.explainer in UNSEEING and "arm" not in made.recipe:
+            return set()
+        before = self.evidence(made.unit, replace(Setting.from_json(made.settings), index=made.index))
+        held = {record.document for record in before.splits.held_out()}
+        return set(before.counts.text.document_ids) - held
 
     def _view(self, name: UnitName, run: str) -> UnitView:
         key = (name, run)

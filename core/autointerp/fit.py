@@ -88,8 +88,8 @@ def gather(view: UnitView, counts: SliceCounts, records: Collection[Record], exc
         # What the reading has as well counts there; the strongest positions are known exactly and count here.
         again = (kept >= len(strong.contexts)) & np.isin(all_contexts[kept], reading.contexts)
         kept = kept[~again]
-        least = float(strong.values.min()) if len(strong.values) else np.inf
-        usable = ~forbidden[reading.documents] & (known < least)
+        usable = ~forbidden[reading.documents]
+        usable[reading.places(contexts[0], positions[0])] = False
     return Labelled(
         all_contexts[kept], all_positions[kept], all_values[kept], kept < len(strong.contexts), excluded,
         None if usable is None else reading, known, usable,

@@ -29,7 +29,7 @@ SAMPLE_ORDERS = 2
 
 @dataclass(frozen=True)
 class Reading:
-    """Activations of some units on some positions of a slice: values [units, positions], float16."""
+    """Activations of some units on some positions of a slice, in the order of the slice: values [units, positions], float16."""
 
     units: dict[UnitName, int]
     contexts: Ints
@@ -42,6 +42,17 @@ class Reading:
         """The unit's activation on each position, None when it was not read."""
         row = self.units.get(unit)
         return None if row is None else self.values[row].astype(np.float32)
+
+    def places(self, contexts: Ints, positions: Ints) -> Ints:
+        """Where among the positions that were read those of these that were read stand, in any order."""
+        wanted = contexts << 16 | positions
+        at = np.searchsorted(self._keys, wanted)
+        return at[np.append(self._keys, -1)[at] == wanted]
+
+    @cached_property
+    def _keys(self) -> Ints:
+        """One number for each position, ascending as the positions are."""
+        return self.contexts.astype(np.int64) << 16 | self.positions
 
     @cached_property
     def grams(self) -> tuple[tuple[Ints, Ints, npt.NDArray[np.bool_]], ...]:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from core.autointerp import llm_explainers, revision
-from core.autointerp.evidence import Evidence, Library, NoRecord
+from core.autointerp.evidence import UNSEEING, Evidence, Library, NoRecord
 from core.autointerp.explainers import explain, pattern_explanation
 from core.autointerp.explanation import Explanation
 from core.autointerp.files import Outcome, Scored, Simulated
@@ -55,7 +55,7 @@ class Worker:
                 outcomes.append(
                     Outcome(
                         f"{identity}.{step}", evidence.view.index.run, asked.label, step, explanation,
-                        [record.context for record in evidence.splits.train], scores, simulations,
+                        _given_to(evidence, explanation), scores, simulations,
                         seconds=time.perf_counter() - begun, created=time.time(),
                     )
                 )  # fmt: skip
@@ -136,6 +136,13 @@ class Worker:
             raise
         except AtlasError as error:
             return Control("shuffled", None, str(error))
+
+
+def _given_to(evidence: Evidence, explanation: Explanation) -> Sequence[int]:
+    """The contexts that an explainer was shown: those it says, else the training records."""
+    if explanation.explainer in UNSEEING:
+        return ()
+    return explanation.recipe.get("contexts") or [record.context for record in evidence.splits.train]
 
 
 def _neighbours(units: Sequence[UnitName]) -> dict[UnitName, UnitName]:

@@ -72,8 +72,8 @@ def planted(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
     return workspace
 
 
-def evidence_of(workspace: Workspace, unit: int, setting: Setting = Setting()) -> Evidence:
-    return Library(workspace).evidence(UnitName.parse(f"planted/mlp.0/neurons/{unit}"), setting)
+def evidence_of(workspace: Workspace, unit: int) -> Evidence:
+    return Library(workspace).evidence(UnitName.parse(f"planted/mlp.0/neurons/{unit}"), Setting())
 
 
 @pytest.mark.parametrize(("unit", "says"), [(FIGHT, "fight"), (NOT_ALL, "not all"), (DIGITS, "7")])
@@ -99,7 +99,7 @@ def test_only_a_left_context_explains_the_unit_that_needs_not_before_all(planted
 
 @pytest.mark.parametrize("unit", range(8))
 def test_a_fit_predicts_the_plain_mean_of_what_is_known_where_everything_is_known(workspace: Workspace, unit: int) -> None:
-    """With few tokens the sketch holds the whole slice, and a frequent token's rule is its mean over the documents that are not held out."""
+    """With few tokens the sketch holds the whole slice: a frequent token's rule is its mean over the documents that are not held out."""
     write_synthetic_index(workspace, contexts=40, length=8)
     evidence = Library(workspace).evidence(UnitName.parse(f"tiny/mlp.1/neurons/{unit}"), Setting(each=1))
     labelled, table = evidence.labelled, lookup_table(evidence)
