@@ -4,6 +4,7 @@ import contextlib
 import io
 import json
 import re
+import sqlite3
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,8 @@ import pytest
 
 from core.corpus.build import build_slice
 from core.corpus.spec import CorpusSpec
+from core.findings.ratings import Ratings
+from core.llm.cache import ResponseCache
 from core.workspace import Workspace
 from tests.byte_tokenizer import ByteTokenizer
 from tests.synthetic import write_synthetic_index
@@ -57,6 +60,11 @@ def _schema(path: Path) -> dict[str, pa.DataType]:
     }
 
 
+def _database(path: Path, table: str) -> dict[str, str]:
+    with contextlib.closing(sqlite3.connect(path)) as connection:
+        return {name: kind.lower() for _, name, kind, *_ in connection.execute(f"PRAGMA table_info({table})")}
+
+
 @pytest.fixture
 def run(workspace: Workspace) -> Path:
     return workspace.runs / write_synthetic_index(workspace, run="index-20250101-abc123", n_layers=6, width=8, contexts=24)
@@ -74,7 +82,7 @@ def test_the_slice_is_as_described(workspace: Workspace, tmp_path: Path) -> None
 
 def test_the_run_and_the_subject_are_as_described(workspace: Workspace, run: Path) -> None:
     manifest: dict[str, Any] = json.loads((run / "manifest.json").read_text("utf8"))
-    assert set(manifest) == _keys("Its `kind` says which of two forms")
+    assert set(manifest) == _keys("Its `kind` says which of three forms")
     for kind in ("units", "records", "positions"):
         assert _schema(run / manifest["files"]["mlp.0"][kind]["path"]) == _columns(f"### {kind}.parquet")
     assert _schema(run / manifest["effects"]["mlp.0"]["path"]) == _columns("### effects/")
@@ -90,6 +98,16 @@ def test_a_run_that_explains_is_as_described(workspace: Workspace, run: Path) ->
     assert set(manifest) == _keys("`manifest.json` of a run that explains")
     for name, entry in manifest["parts"][0]["files"].items():
         assert _schema(folder / entry["path"]) == _columns(f"### {name}.parquet"), name
+
+
+def test_the_databases_of_what_is_kept_are_as_described(workspace: Workspace) -> None:
+    with ResponseCache(workspace.path / "llm.sqlite"):
+        described = {name: kind for names, kind, _ in _table("`llm.sqlite` (WAL)") for name in re.findall(r"`(\w+)`", names)}
+        assert _database(workspace.path / "llm.sqlite", "responses") == described
+    Ratings(workspace).list()
+    begin = PAGE.index("Its table `ratings`")
+    named = re.findall(r"`(\w+)`", PAGE[begin : PAGE.index(".\n", begin)].removeprefix("Its table `ratings`"))
+    assert list(_database(workspace.path / "findings.sqlite", "ratings")) == named
 
 
 def test_the_example_reads_the_peak_it_says_it_reads(workspace: Workspace, run: Path) -> None:
