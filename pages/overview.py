@@ -6,13 +6,13 @@ from typing import NamedTuple
 import pandas as pd
 import streamlit as st
 
-from core.errors import AtlasError
+from core.errors import AtlasError, shown
 from core.store import picks, queries
 from core.store.catalog import IndexInfo
 from core.ui import nav, state, theme, words
 from core.ui.index_choice import chosen_index, describe, generations, pick_index, ready
 from core.ui.layer_charts import MEASURES, clicked_layer, layer_figure, measured
-from core.ui.prose import heading, lead, quiet
+from core.ui.prose import heading, lead, quiet, sentence
 from core.ui.run_list import progress_html
 from core.ui.setup import refuse, setup
 from core.ui.unit_frames import rows_from
@@ -24,6 +24,8 @@ LIVE_SECONDS = 2.0
 
 server = setup()
 st.title("Overview")
+if nav.nowhere():
+    sentence(f"There is no page “{shown(nav.nowhere())}”; this is the Overview.")
 
 
 class Drawn(NamedTuple):

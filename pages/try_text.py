@@ -13,7 +13,7 @@ from core.ui.unit_rows import Column, unit_rows
 
 COLUMNS = (
     Column("value", "activation", "The unit's activation on this token", sortable=False),
-    Column("ratio", "of its max", "Against the largest activation it had over its own text", sortable=False),
+    Column("ratio", "against its max", "Against the largest activation it had over its own text; ×: so many times that", sortable=False),
     Column("band", "beyond", "The percentile of its own activations over its text that this exceeds", sortable=False),
 )
 
@@ -68,8 +68,13 @@ def picture(tried: Tried) -> int:
 
 def units_of(tried: Tried, token: int) -> None:
     place = f"token {token + 1} of {len(tried.tokens)}"
-    heading(f"On “{tried.vocab.label(tried.tokens[token])}”", f"{place} · by activation against the unit's own maximum")
+    heading(f"On “{tried.vocab.label(tried.tokens[token])}”", f"{place} · by activation against the unit's own maximum{tried.so_far}")
     rows = strong_rows(server, tried, token, state.raw("run"))
+    if not index.complete:
+        quiet(
+            f"The index has read {index.contexts_done:,} of {index.contexts_total:,} contexts: the maxima and percentiles are early, "
+            "and a new text easily goes beyond them."
+        )
     if not rows:
         quiet("No unit is active on this token in a direction it also takes over its own text.", small=False)
         return

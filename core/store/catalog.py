@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from core.errors import AtlasError
+from core.errors import AtlasError, shown
 from core.store.parts import DamagedPart, FileKey, Remembered, file_key
 from core.units import SITE_KINDS, Site, SiteKind, UnitName, check_slug, in_order
 from core.workspace import Workspace
@@ -105,7 +105,7 @@ def load_index(workspace: Workspace, run: str) -> IndexInfo:
             return index
     if run in broken:
         raise AtlasError(broken[run])
-    raise AtlasError(f"The run “{run}” has no index here{_present(index.run for index in found)}.")
+    raise AtlasError(f"The run “{shown(run)}” has no index here{_present(index.run for index in found)}.")
 
 
 def indexes_of(workspace: Workspace, subject: str | None, run: str | None = None) -> list[IndexInfo]:
@@ -174,8 +174,8 @@ def read_current(workspace: Workspace, index: IndexInfo, read: Callable[[IndexIn
 
 def broken_file(workspace: Workspace, run: str, path: Path, what: str) -> str:
     """The sentence about a file of a run that “is missing” or “is damaged”."""
-    shown = path.relative_to(workspace.path) if path.is_relative_to(workspace.path) else path.name
-    return f"{shown} {what}: make it again with python -m core resume {run}."
+    place = path.relative_to(workspace.path) if path.is_relative_to(workspace.path) else path.name
+    return f"{place} {what}: make it again with python -m core resume {run}."
 
 
 def newer_manifest(run: str, error: NewerManifest) -> str:

@@ -11,7 +11,7 @@ export default function ({ data, parentElement, setTriggerValue }) {
   const buttons = pieces.map((piece, i) => {
     const node = element('button', i === picked ? 'on' : '', piece);
     node.type = 'button';
-    node.style.setProperty('--heat', (100 * strength[i]).toFixed(1) + '%');
+    node.style.setProperty('--heat', strength[i].toFixed(3));
     node.setAttribute('aria-label', 'token ' + (i + 1) + ': ' + labels[i]);
     node.setAttribute('aria-pressed', String(i === picked));
     node.onclick = () => pick(i);

@@ -1,5 +1,6 @@
 """A picture of the model by layer: how density, kurtosis and maximum are spread over each layer's units, as quantile bands."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -10,6 +11,8 @@ import plotly.graph_objects as go
 from core.ui import theme, words
 
 HEIGHT = 150
+LONGEST = 7
+"""Characters of a label beside the scale that there is room for."""
 
 
 @dataclass(frozen=True)
@@ -26,6 +29,10 @@ class Measure:
         """A quantile as a person reads it."""
         number = 10**value if self.log else value
         return words.share(number) if self.percent else words.number(number)
+
+    def least(self, size: float) -> float:
+        """The least margin above and below values of this size, so that a scale never shows less than some 4 % of what it measures."""
+        return 0.01 if self.log else 0.02 * size or 0.5
 
 
 MEASURES = (
@@ -51,7 +58,7 @@ def layer_figure(rows: Sequence[Mapping[Any, Any]], measure: Measure) -> go.Figu
     layers = [int(row["layer"]) for row in rows]
     level = {name: [float(row[name]) for row in rows] for name in ("q5", "q25", "q50", "q75", "q95")}
     low, high = min(level["q5"]), max(level["q95"])
-    margin = 0.06 * (high - low) or 0.5
+    margin = max(0.06 * (high - low), measure.least(max(abs(low), abs(high))))
     bottom, top = low - margin, high + margin
     hover = [_hover(row, measure) for row in rows]
     band = {"mode": "lines", "line": {"width": 0}, "hoverinfo": "skip", "x": layers}
@@ -103,14 +110,31 @@ def _hover(row: Mapping[Any, Any], measure: Measure) -> str:
 
 
 def _ticks(bottom: float, top: float, measure: Measure) -> dict[str, Any]:
+    """At least two labelled places between bottom and top: powers of ten, else 1, 2 and 5 times those, else even steps."""
     if not measure.log:
-        return {"nticks": 4}
+        return _even(bottom, top, measure)
     powers = range(int(bottom) - 2, int(top) + 2)
     steps = [power for power in powers if bottom <= power <= top]
     places: list[float] = [float(power) for power in steps]
     if len(places) < 2:
         places = [power + extra for power in powers for extra in (0.0, 0.30103, 0.69897) if bottom <= power + extra <= top]
+    if len(places) < 2:
+        return _even(bottom, top, measure)
     return {"tickvals": places, "ticktext": [measure.plain(place) for place in places]}
+
+
+def _even(bottom: float, top: float, measure: Measure) -> dict[str, Any]:
+    """Two to five places at equal steps of what the reader sees: of the numbers themselves, also where the axis is logarithmic."""
+    factor = 100 if measure.percent else 1
+    low, high = (factor * (10**edge if measure.log else edge) for edge in (bottom, top))
+    power = 10.0 ** math.floor(math.log10((high - low) / 2))
+    step = max(size * power for size in (1, 2, 5) if size * power <= (high - low) / 2)
+    numbers = [place * step for place in range(math.ceil(low / step), math.floor(high / step) + 1)]
+    digits = max(0, -math.floor(math.log10(step) + 1e-9))
+    places = [math.log10(number / factor) if measure.log else number / factor for number in numbers]
+    texts = [f"{number:,.{digits}f}{' %' if measure.percent else ''}".replace("-", "−") for number in numbers]
+    short = [measure.plain(place) for place in places]
+    return {"tickvals": places, "ticktext": short if max(map(len, texts)) > LONGEST and len(set(short)) == len(short) else texts}
 
 
 def _rgb(colour: str) -> str:

@@ -7,6 +7,7 @@ from urllib.parse import quote, urlencode
 
 import streamlit as st
 from streamlit.navigation.page import Page
+from streamlit.runtime.scriptrunner import get_script_run_ctx
 
 from core.units import UnitName
 
@@ -21,6 +22,7 @@ PAGES = {
 FRONT = "overview"
 _HERE = "_neuron_atlas_page"
 _ECHOES = "_neuron_atlas_echoes"
+_NOWHERE = "_neuron_atlas_nowhere"
 _Echo = tuple[str, frozenset[tuple[str, str]]]
 
 
@@ -33,6 +35,9 @@ def declare() -> Page:
         for section, pages in PAGES.items()
     }
     sections["Inspect"].append(st.Page(_to_front, title="Overview", url_path=FRONT, visibility="hidden"))
+    unknown = _unknown()
+    if unknown and "/" not in unknown:  # a page's path holds no slash
+        sections["Inspect"].append(st.Page(_from_nowhere, title="Overview", url_path=unknown, visibility="hidden"))
     return st.navigation(sections, expanded=True)
 
 
@@ -43,6 +48,23 @@ def _path(name: str) -> str:
 
 def _to_front() -> None:
     open_page(FRONT, st.query_params.to_dict())
+
+
+def _from_nowhere() -> None:
+    st.session_state[_NOWHERE] = _unknown()
+    open_page(FRONT)
+
+
+def _unknown() -> str:
+    """The path that the address asks for if no page has it. Only a fresh visit tells: later the browser names pages by their ids."""
+    context = get_script_run_ctx()
+    path = context.pages_manager.intended_page_name or "" if context is not None else ""
+    return "" if path == FRONT or path in (_path(name) for pages in PAGES.values() for name, _ in pages) else path
+
+
+def nowhere() -> str:
+    """The path of a page that does not exist, if it led here. Until somebody goes to another page."""
+    return st.session_state.get(_NOWHERE, "")
 
 
 def arrived(page: Page) -> None:
@@ -58,6 +80,8 @@ def arrived(page: Page) -> None:
         st.html(f"<script>history.{way}()</script>", unsafe_allow_javascript=True)
         st.stop()
     st.session_state[_HERE] = here
+    if here != FRONT:
+        st.session_state.pop(_NOWHERE, None)
 
 
 def unit_address(unit: UnitName | str, run: str = "") -> str:

@@ -2,6 +2,7 @@
 
 import html
 from collections.abc import Callable
+from pathlib import Path
 from typing import Literal
 
 import streamlit as st
@@ -49,7 +50,7 @@ def progress_line(run: Run) -> str:
     """Where a run is: `1,024 of 4,096 contexts · 210 a second · 15 s left`."""
     if run.state == "queued":
         return "waiting for the worker"
-    parts = [run.stage] if run.stage and run.active else []
+    parts = [run.stage or "starting: its libraries are being loaded"] if run.active else []
     if run.total:
         parts.append(f"{run.done:,} of {run.total:,} {run.unit}")
     if run.state == "running":
@@ -61,7 +62,7 @@ def progress_line(run: Run) -> str:
             parts.append("stopping")
     elif run.started and run.finished:
         parts.append(f"took {words.duration(run.finished - run.started)}")
-    if run.message:
+    if run.message and run.message != run.stage:
         parts.append(run.message)
     return " · ".join(parts)
 
@@ -101,7 +102,7 @@ def _entry(server: Server, run: Run, opened: bool) -> None:
             if run.active:
                 _button("Cancel", run, _cancel, server, disabled=run.cancel_requested)
             elif run.resumable:
-                _button("Resume" if run.done else "Retry", run, _resume, server)
+                _button("Resume" if _kept(server.registry.folder(run.id)) else "Retry", run, _resume, server)
             if (
                 run.kind == "index"
                 and (server.registry.folder(run.id) / "manifest.json").exists()
@@ -114,6 +115,12 @@ def _entry(server: Server, run: Run, opened: bool) -> None:
             _button("Hide details" if opened else "Details", run, _toggle, server, quiet=True)
         if opened:
             _details(server, run)
+
+
+def _kept(folder: Path) -> bool:
+    """Whether an attempt left anything finished. How far it counted does not tell: a later attempt counts from 0 while it prepares."""
+    files = (path.relative_to(folder) for path in folder.rglob("*") if path.is_file())
+    return any(str(path) not in ("params.json", "log.txt") and not any(part.startswith(".") for part in path.parts) for path in files)
 
 
 def _button(label: str, run: Run, act: Action, server: Server, *, disabled: bool = False, quiet: bool = False) -> None:

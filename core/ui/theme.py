@@ -4,7 +4,7 @@ Amber is a true activation, blue a negative one, teal a simulated one, grey hatc
 its colours from here: Plotly figures from `palette()`, HTML and components from the `--na-…` variables that `style()` puts on the page.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +31,10 @@ class Palette:
     simulated_mark: str
     """The strongest background behind a token of a simulated row."""
     chip: str
+    weak: float
+    """The share of a mark that is behind the chip of a unit that is hardly active: enough to be seen as one."""
+    lift: float
+    """Exponent of a token's share of the scale before it is mixed. Below 1, weak activations are easier to see; more so near black."""
 
 
 LIGHT = Palette(
@@ -47,6 +51,8 @@ LIGHT = Palette(
     simulated="#0f766e",
     simulated_mark="#3fbfae",
     chip="#fbcf85",
+    weak=0.2,
+    lift=0.9,
 )
 DARK = Palette(
     text="#e7e9eb",
@@ -56,12 +62,14 @@ DARK = Palette(
     surface="#202429",
     accent="#f0a63a",
     activation="#d97706",
-    mark="#92400e",
+    mark="#a3480f",
     negative="#5b8def",
-    negative_mark="#1f4f9e",
+    negative_mark="#2a5db8",
     simulated="#2dd4bf",
     simulated_mark="#0b655c",
     chip="#5f2f13",
+    weak=0.34,
+    lift=0.8,
 )
 
 FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Noto Sans', 'Helvetica Neue', Arial, sans-serif"
@@ -114,9 +122,8 @@ def style() -> None:
 
 
 def _variables(colours: Palette) -> str:
-    names = ("text", "muted", "hairline", "background", "surface", "accent", "activation", "mark", "negative", "simulated", "chip")
-    pairs = ";".join(f"--na-{name}:{getattr(colours, name)}" for name in names)
-    return f":root{{{pairs};--na-negative-mark:{colours.negative_mark};--na-simulated-mark:{colours.simulated_mark}}}"
+    pairs = ";".join(f"--na-{field.name.replace('_', '-')}:{getattr(colours, field.name)}" for field in fields(colours))
+    return f":root{{{pairs}}}"
 
 
 _SHEET = (Path(__file__).parent / "theme.css").read_text("utf8")

@@ -171,8 +171,8 @@ class TokenView {
     const stops = [];
     const limit = Math.max(Math.abs(low), Math.abs(high));
     for (let i = low < 0 ? -8 : 0; i <= 8; i++) {
-      const share = 100 * this.share((i / 8) * limit, limit);
-      stops.push(`color-mix(in srgb, var(${i < 0 ? "--na-negative-mark" : "--na-mark"}) ${share.toFixed(1)}%, transparent)`);
+      const mix = `calc(100% * pow(${this.share((i / 8) * limit, limit).toFixed(3)}, var(--na-lift, 1)))`;
+      stops.push(`color-mix(in srgb, var(${i < 0 ? "--na-negative-mark" : "--na-mark"}) ${mix}, transparent)`);
     }
     const ramp = element("span", "ramp");
     ramp.style.background = `linear-gradient(to right, ${stops.join(",")})`;
@@ -204,7 +204,8 @@ class TokenView {
     const peak = this.value(row, row.peak) ?? 0;
     const chip = element("span", "chip", this.text(row.index[row.peak]).trim() || "␣");
     chip.style.setProperty("--mark", peak < 0 ? "var(--na-negative-mark)" : "var(--na-mark)");
-    chip.style.setProperty("--a", peak === 0 ? "0%" : `${(100 * (0.12 + 0.5 * this.share(peak, limit))).toFixed(1)}%`);
+    chip.style.setProperty("--share", this.share(peak, limit).toFixed(3));
+    chip.classList.toggle("zero", peak === 0);
     const lead = element("span", "lead");
     lead.append(chip);
     line.append(lead, element("span", "value", this.number(row.value)), this.drawText(row, limit), this.drawActions(row));
@@ -239,7 +240,7 @@ class TokenView {
     if (value === null) token.classList.add("x");
     else if (value !== 0) {
       token.classList.add(value > 0 ? "p" : "n");
-      token.style.setProperty("--a", `${(100 * this.share(value, limit)).toFixed(1)}%`);
+      token.style.setProperty("--share", this.share(value, limit).toFixed(3));
     }
     return token;
   }

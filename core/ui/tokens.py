@@ -221,7 +221,7 @@ def _quantise(activations: npt.NDArray[np.float32]) -> tuple[npt.NDArray[np.int1
     computed = np.isfinite(activations)
     largest = float(np.abs(activations[computed]).max(initial=0))
     scale = largest / _LEVELS if largest else 0.0
-    numbers = np.rint(np.where(computed, activations, 0) / (scale or 1.0))
+    numbers = np.rint(np.where(computed, activations, 0).astype(np.float64) / (scale or 1.0))  # the scale may be too small for 32 bits
     return np.where(computed, numbers, _NOT_COMPUTED).astype("<i2"), scale
 
 

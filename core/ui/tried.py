@@ -59,6 +59,11 @@ class Tried:
         return [value / max(total, default=1) if value else 0.0 for value in total]
 
     @property
+    def so_far(self) -> str:
+        """What must stand after “maximum” while the index is being made: its statistics are those of a part of the text."""
+        return "" if self.index.complete else " so far"
+
+    @property
     def busiest(self) -> int:
         """The token where most units fire, the first of equals; the first token only if there is no other."""
         total = self._firing()
@@ -116,10 +121,21 @@ def strong_rows(server: Server, tried: Tried, token: int, run: str) -> list[List
                 address=nav.unit_address(name, run),
                 chip=chip(str(record["peak"])) if isinstance(record.get("peak"), str) else "",
                 snippet=split_snippet(str(record.get("snippet") or ""), str(piece)),
-                cells=(words.number(each["value"]), words.share(each["ratio_to_max"]), BEYOND.get(each["percentile_band"], "–")),
+                cells=(words.number(each["value"]), against_maximum(each["ratio_to_max"]), _beyond(each["percentile_band"], tried.so_far)),
             )
         )
     return rows
+
+
+def against_maximum(ratio: float) -> str:
+    """An activation against the largest over the unit's own text: `75 %`, or `above it, 3.3 ×` where this text goes beyond that."""
+    if ratio < 1.005:  # the same text in other company differs in the last digits
+        return words.share(min(ratio, 1.0))
+    return f"above it, {ratio:.2f} ×" if ratio < 1.095 else f"above it, {ratio:.1f} ×" if ratio < 9.95 else f"above it, {ratio:,.0f} ×"
+
+
+def _beyond(band: str, so_far: str) -> str:
+    return BEYOND["max"] + so_far if band == "max" else BEYOND.get(band, "–")
 
 
 def unit_view(tried: Tried, unit: str, answer: dict[str, Any]) -> None:
@@ -138,7 +154,7 @@ def unit_view(tried: Tried, unit: str, answer: dict[str, Any]) -> None:
     )
     token_view(packed, st.session_state.get(_VIEW, View(window="all")), key="tried_unit", on_view=_keep_view)
     named = ("p50", "p90", "p99", "p999", "max")
-    quiet("Over its own text:")
+    quiet(f"Over its own text{tried.so_far}:")
     facts({"maximum" if step == "max" else f"{BEYOND[step]} percentile": words.number(steps[step]) for step in named})
 
 

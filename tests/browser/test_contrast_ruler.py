@@ -3,7 +3,7 @@
 import pytest
 from playwright.sync_api import Browser
 
-from tests.browser.contrast import measure
+from tests.browser.contrast import difference, measure
 
 
 @pytest.mark.parametrize(
@@ -32,3 +32,11 @@ def test_sees_through_a_shadow_root(browser: Browser) -> None:
     (found,) = measure(page.locator("b"))
     page.close()
     assert found.ratio == pytest.approx(21, abs=0.06)
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "expected"),
+    [("rgb(0 0 0)", "rgb(255 255 255)", 1.0), ("rgb(9 9 9)", "rgb(9 9 9)", 0.0), ("rgb(255 0 0)", "rgb(0 0 255)", 0.537)],
+)
+def test_measures_how_different_two_colours_look(one: str, other: str, expected: float) -> None:
+    assert difference(one, other) == pytest.approx(expected, abs=0.002)

@@ -16,7 +16,7 @@ from tests.browser.view import PATIENCE, View, viewing
 
 LONG = 20_000
 """Contexts: more than this machine reads while the test looks at it."""
-WORKING = re.compile(r"[\d,]+ of [\d,]+ contexts")
+WORKING = re.compile(r"reading the text · ([\d,]+) of [\d,]+ contexts")
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +42,7 @@ def test_a_run_started_here_survives_a_reload_and_can_be_cancelled(browser: Brow
         address = view.page.url
         assert view.query()["run"].startswith("index-")
         view.page.wait_for_function(
-            "() => Number(/([\\d,]+) of [\\d,]+ contexts/.exec(document.body.innerText)?.[1].replaceAll(',', '')) > 0"
+            "() => Number(/reading the text · ([\\d,]+) of/.exec(document.body.innerText)?.[1].replaceAll(',', '')) > 0"
         )
         before = contexts_done(view.page)
 
@@ -94,10 +94,10 @@ def fill(view: View, label: str, value: str) -> None:
 
 
 def contexts_done(page: Page) -> int:
-    """The first number of `1,024 of 20,000 contexts`."""
+    """The first number of `reading the text · 1,024 of 20,000 contexts`."""
     found = WORKING.search(page.inner_text("body"))
     assert found is not None
-    return int(found[0].split()[0].replace(",", ""))
+    return int(found[1].replace(",", ""))
 
 
 def _link(source: str, target: str) -> None:

@@ -56,6 +56,25 @@ def test_a_unit_is_shown_on_the_whole_text_and_the_address_keeps_it(browser: Bro
         view.check()
 
 
+def test_on_a_narrow_screen_what_to_do_follows_what_it_is_about(browser: Browser, real: Server) -> None:
+    with viewing(browser, real, width=600) as view:
+        read(view, TEXT)
+        listed = view.page.locator("tr.row").last.bounding_box()
+        hint = view.see("Pick a unit from the list").bounding_box()
+        assert listed is not None
+        assert hint is not None
+        assert hint["y"] > listed["y"]
+        view.page.locator("tr.row").first.locator("td.text").click()
+        shown = view.page.locator(".tv .row")
+        expect(shown).to_be_visible(timeout=PATIENCE)
+        view.settled()
+        above, below = shown.bounding_box(), view.page.locator("tr.row").first.bounding_box()
+        assert above is not None
+        assert below is not None
+        assert above["y"] < below["y"]
+        view.check()
+
+
 def test_typing_a_text_puts_it_into_the_address(browser: Browser, real: Server) -> None:
     with viewing(browser, real) as view:
         read(view, TEXT)

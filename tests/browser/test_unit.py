@@ -7,7 +7,7 @@ from urllib.parse import unquote
 import pytest
 from playwright.sync_api import Browser, expect
 
-from tests.browser.contrast import measure
+from tests.browser.contrast import difference, measure
 from tests.browser.server import Server
 from tests.browser.view import PATIENCE, Theme, View, viewing
 
@@ -209,6 +209,25 @@ def test_every_token_is_readable_over_its_highlight(browser: Browser, real: Serv
             assert len(found) >= least
             faint = [each for each in found if each.ratio < READABLE]
             assert faint == [], f"{len(faint)} of {len(found)}"
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_weak_activations_can_be_seen_and_zero_is_the_background(browser: Browser, real: Server, theme: Theme) -> None:
+    with viewing(browser, real, theme) as view:
+        view.go(f"unit?unit={SUBJECT}/mlp.22/neurons/91")
+        expect(view.page.locator(".row .peak").first).to_be_visible(timeout=PATIENCE)
+        view.settled()
+        (page,) = measure(view.page.locator(".tv"))
+        chips = measure(view.page.locator(".row .chip"))
+        assert min(difference(chip.background, page.background) for chip in chips) > 0.06
+        assert chips[0].background != chips[-1].background
+        tokens = view.page.locator(".row .t.p, .row .t.n")
+        shares = [float(share) for share in tokens.evaluate_all("(all) => all.map((one) => one.style.getPropertyValue('--share'))")]
+        seen = [difference(token.background, page.background) for token in measure(tokens)]
+        weak = [difference for share, difference in zip(shares, seen, strict=True) if 0.06 <= share <= 0.1]
+        assert len(weak) > 3
+        assert min(weak) > 0.02
+        assert max(difference for share, difference in zip(shares, seen, strict=True) if share < 0.002) < 0.01
 
 
 def test_the_theme_of_the_browser_is_followed(browser: Browser, real: Server) -> None:

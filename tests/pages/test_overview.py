@@ -52,6 +52,14 @@ def test_a_wrong_address_is_one_sentence(indexed: Workspace, open_page: OpenPage
     assert "<b>" not in alerts(tested)[0].replace("<b>", "", value == "<b>")
 
 
+@pytest.mark.parametrize("page", ["overview", "explore", "try_text", "runs"])
+def test_a_run_of_unprintable_characters_is_said_without_them(indexed: Workspace, open_page: OpenPage, page: str) -> None:
+    (said,) = alerts(open_page(indexed, page, run="\x00\u202e" + "x" * 200))
+    assert said.isprintable()
+    assert "“··xxx" in said
+    assert len(said) < 250
+
+
 def test_hostile_tokens_are_never_markup(hostile: Workspace, open_page: OpenPage) -> None:
     tested = open_page(hostile, "overview")
     assert not tested.exception

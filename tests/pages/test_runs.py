@@ -103,6 +103,37 @@ def test_a_run_can_be_cancelled_and_taken_up_again(workspace: Workspace, open_pa
     assert registry.get(run.id).state == "queued"
 
 
+def test_a_run_that_has_finished_parts_is_resumed_wherever_its_last_attempt_ended(workspace: Workspace, open_page: OpenPage) -> None:
+    """The last attempt was cancelled while it loaded the model: it had counted nothing, the one before it had read everything."""
+    registry = Registry(workspace)
+    run = registry.submit("index", PARAMS)
+    registry.claim_next("batch")
+    registry.update(run.id, done=0, total=0, unit="", stage="loading the model", message="", rate=None)
+    registry.cancelled(run.id)
+    part = registry.folder(run.id) / "parts" / ".0-00000008.tmp"
+    part.mkdir(parents=True)
+    (part / "part.json").write_text("{}")
+    (registry.folder(run.id) / "log.txt").write_text("attempt 2\n")
+    tested = open_page(workspace, "runs")
+    assert "Retry" in labels(tested)
+    part.rename(part.with_name("0-00000008"))
+    tested.run()
+    assert "Resume" in labels(tested)
+    assert "Retry" not in labels(tested)
+
+
+def test_a_running_run_says_what_it_does_from_its_first_moment(workspace: Workspace, open_page: OpenPage) -> None:
+    registry = Registry(workspace)
+    run = registry.submit("index", PARAMS)
+    assert "waiting for the worker" in shown(open_page(workspace, "overview"))
+    registry.claim_next("batch")
+    assert "starting: its libraries are being loaded" in shown(open_page(workspace, "overview"))
+    registry.update(run.id, done=0, total=100, unit="contexts", stage="cutting the text", message="counting tokens", rate=None)
+    assert "cutting the text · 0 of 100 contexts · counting tokens" in shown(open_page(workspace, "overview"))
+    registry.update(run.id, done=0, total=100, unit="contexts", stage="cutting the text", message="cutting the text", rate=None)
+    assert shown(open_page(workspace, "overview")).count("cutting the text") == 1
+
+
 def test_a_failed_run_shows_its_sentence_as_plain_text_and_its_log(workspace: Workspace, open_page: OpenPage) -> None:
     registry = Registry(workspace)
     run = registry.submit("index", PARAMS)
@@ -110,6 +141,7 @@ def test_a_failed_run_shows_its_sentence_as_plain_text_and_its_log(workspace: Wo
     registry.update(run.id, done=10, total=100, unit="contexts", stage="reading the text", message="", rate=3.0)
     registry.fail(run.id, "The memory was not enough <script>alert(1)</script>.")
     (registry.folder(run.id) / "log.txt").write_text("first\n<script>alert(2)</script>\n", "utf8")
+    (registry.folder(run.id) / "manifest.json").write_text("{}", "utf8")
     tested = open_page(workspace, "runs", run=run.id)
     assert "The memory was not enough <script>alert(1)</script>." in shown(tested)
     assert "<script>alert(2)</script>" in shown(tested)

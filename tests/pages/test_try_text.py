@@ -10,7 +10,8 @@ from core.store.catalog import load_index
 from core.ui import tried
 from core.ui.tried import MAX_CHARACTERS, SAMPLE
 from core.workspace import Workspace
-from tests.pages.conftest import N_LAYERS, OpenPage, alerts, bodies, components, shown
+from tests.pages.conftest import N_LAYERS, WIDTH, OpenPage, alerts, bodies, components, shown
+from tests.synthetic import write_synthetic_index
 
 TOKENS = [3, 4, 5, 6]
 Asked = list[tuple[str, dict[str, Any]]]
@@ -47,6 +48,39 @@ def test_the_sample_is_read_and_the_busiest_token_is_picked(indexed: Workspace, 
     (rows,) = components(tested, "unit_rows")
     assert [row["name"] for row in rows["rows"]] == ["tiny/mlp.1/neurons/2"]
     assert rows["rows"][0]["cells"] == ["2.5", "75 %", "99.9th"]
+    assert "so far" not in shown(tested)
+    assert "are early" not in shown(tested)
+
+
+@pytest.mark.parametrize(
+    ("ratio", "text"),
+    [(0.0, "0 %"), (0.754, "75 %"), (1.0, "100 %"), (1.004, "100 %"), (1.006, "above it, 1.01 ×"), (1.0951, "above it, 1.1 ×"), (3.34, "above it, 3.3 ×"),
+     (9.96, "above it, 10 ×"), (1234.5, "above it, 1,234 ×")],
+)  # fmt: skip
+def test_an_activation_beyond_its_maximum_is_not_a_share_of_it(ratio: float, text: str) -> None:
+    assert tried.against_maximum(ratio) == text
+
+
+def test_early_statistics_are_said_to_be_early(
+    workspace: Workspace, open_page: OpenPage, monkeypatch: pytest.MonkeyPatch, asked: Asked
+) -> None:
+    write_synthetic_index(workspace, n_layers=N_LAYERS, width=WIDTH, contexts=24, length=16, state="partial")
+    answer = tried.call
+
+    def call(*args: Any, **named: Any) -> dict[str, Any]:
+        found = answer(*args, **named)
+        for strong in (each for token in found.get("strongest", []) for each in token):
+            strong.update(percentile_band="max", ratio_to_max=3.34)
+        return found
+
+    monkeypatch.setattr(tried, "call", call)
+    tested = open_page(workspace, "try_text", unit="tiny/mlp.1/neurons/7")
+    (rows,) = components(tested, "unit_rows")
+    assert rows["rows"][0]["cells"] == ["2.5", "above it, 3.3 ×", "its maximum so far"]
+    text = shown(tested)
+    assert "against the unit's own maximum so far" in text
+    assert "The index has read 24 of 48 contexts: the maxima and percentiles are early" in text
+    assert "Over its own text so far:" in text
 
 
 def test_each_unit_of_the_list_is_the_one_the_index_knows(indexed: Workspace, open_page: OpenPage, asked: Asked) -> None:

@@ -1,6 +1,7 @@
 """The histogram's bars and the tables' numbers: nothing is lost, nothing is said that is not so."""
 
 import json
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from hypothesis import strategies as st
 from core.index.bins import BINS, EDGES, bin_of
 from core.ui.bars import Line, Table, pack_tables
 from core.ui.charts import BARS, bars, histogram
+from core.ui.layer_charts import MEASURES, Measure, layer_figure
 from core.ui.unit_sections import flatten, significant
 from core.ui.unit_tables import number, percent, token_name
 
@@ -125,3 +127,42 @@ def test_every_item_of_a_recipe_is_listed() -> None:
         ("seed", "12345"),
         ("sites", '["x"]'),
     ]
+
+
+def scale(rows: list[dict[str, float]], measure: Measure) -> dict[str, Any]:
+    """The y axis of a picture by layer."""
+    figure: Any = layer_figure(rows, measure).to_dict()
+    return figure["layout"]["yaxis"]
+
+
+@given(
+    st.sampled_from(MEASURES),
+    st.floats(-5, 5),
+    st.one_of(st.just(0.0), st.floats(1e-9, 6)),
+    st.integers(1, 3),
+)
+def test_every_picture_by_layer_has_at_least_two_different_labels_on_its_scale(measure: Measure, low: float, spread: float, n: int) -> None:
+    at = (lambda value: value) if measure.log else (lambda value: 10**value)
+    quantiles = {name: at(low + spread * i / 4) for i, name in enumerate(("q5", "q25", "q50", "q75", "q95"))}
+    layout = scale([{"layer": layer, **quantiles} for layer in range(n)], measure)
+    bottom, top = layout["range"]
+    assert bottom < quantiles["q5"] <= quantiles["q95"] < top
+    inside = [text for value, text in zip(layout["tickvals"], layout["ticktext"], strict=True) if bottom <= value <= top]
+    assert 2 <= len(set(inside)) == len(inside) == len(layout["tickvals"]) <= 12
+
+
+@pytest.mark.parametrize(
+    ("key", "low", "high", "texts"),
+    [
+        ("log10 density", -1.5, -1.45, ["3.2 %", "3.4 %", "3.6 %"]),
+        ("log10 kurtosis", 0.5, 0.54, ["3.2", "3.4"]),
+        ("log10 kurtosis", 0.4, 3.2, ["10", "100", "1,000"]),
+        ("max", 7.01, 7.02, ["6.9", "7.0", "7.1"]),
+        ("max", 123_456.0, 140_000.0, ["130,000", "140,000"]),
+        ("max", 1_234_567.0, 1_400_000.0, ["1.3e6", "1.4e6"]),
+    ],
+)
+def test_labels_on_a_narrow_scale_are_round_numbers(key: str, low: float, high: float, texts: list[str]) -> None:
+    measure = next(measure for measure in MEASURES if measure.key == key)
+    row = {"layer": 0, "q5": low, "q25": low, "q50": (low + high) / 2, "q75": high, "q95": high}
+    assert scale([row], measure)["ticktext"] == texts
