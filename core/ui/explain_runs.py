@@ -12,7 +12,7 @@ from core.store.puzzle_results import load_puzzle_results
 from core.ui import state, words
 from core.ui.explain_estimate import title
 from core.ui.prose import quiet, sentence
-from core.ui.run_list import progress_line
+from core.ui.run_list import kept, progress_line
 from core.ui.server import Server
 
 LIVE_SECONDS = 1.0
@@ -105,7 +105,12 @@ def _entry(server: Server, run: Run, *, first: bool, shown: bool) -> None:
             if run.active:
                 st.button("Cancel", key=f"cancel_{run.id}", on_click=_cancel, args=(server, run.id), disabled=run.cancel_requested)
             elif run.resumable:
-                st.button("Resume" if run.done else "Retry", key=f"resume_{run.id}", on_click=_resume, args=(server, run.id))
+                st.button(
+                    "Resume" if kept(server.registry.folder(run.id)) else "Retry",
+                    key=f"resume_{run.id}",
+                    on_click=_resume,
+                    args=(server, run.id),
+                )
             if not shown and st.button("Show results", key=f"show_{run.id}", type="tertiary"):
                 state.write(run=run.id, page=None, sort=None)
                 st.rerun()

@@ -102,7 +102,7 @@ def _entry(server: Server, run: Run, opened: bool) -> None:
             if run.active:
                 _button("Cancel", run, _cancel, server, disabled=run.cancel_requested)
             elif run.resumable:
-                _button("Resume" if _kept(server.registry.folder(run.id)) else "Retry", run, _resume, server)
+                _button("Resume" if kept(server.registry.folder(run.id)) else "Retry", run, _resume, server)
             if (
                 run.kind == "index"
                 and (server.registry.folder(run.id) / "manifest.json").exists()
@@ -117,7 +117,7 @@ def _entry(server: Server, run: Run, opened: bool) -> None:
             _details(server, run)
 
 
-def _kept(folder: Path) -> bool:
+def kept(folder: Path) -> bool:
     """Whether an attempt left anything finished. How far it counted does not tell: a later attempt counts from 0 while it prepares."""
     files = (path.relative_to(folder) for path in folder.rglob("*") if path.is_file())
     return any(str(path) not in ("params.json", "log.txt") and not any(part.startswith(".") for part in path.parts) for path in files)

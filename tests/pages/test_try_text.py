@@ -54,8 +54,8 @@ def test_the_sample_is_read_and_the_busiest_token_is_picked(indexed: Workspace, 
 
 @pytest.mark.parametrize(
     ("ratio", "text"),
-    [(0.0, "0 %"), (0.754, "75 %"), (1.0, "100 %"), (1.004, "100 %"), (1.006, "above it, 1.01 ×"), (1.0951, "above it, 1.1 ×"), (3.34, "above it, 3.3 ×"),
-     (9.96, "above it, 10 ×"), (1234.5, "above it, 1,234 ×")],
+    [(0.0, "0 %"), (0.754, "75 %"), (1.0, "100 %"), (1.004, "100 %"), (1.006, "above it, 1.01 ×"), (1.0951, "above it, 1.1 ×"),
+     (3.34, "above it, 3.3 ×"), (9.96, "above it, 10 ×"), (1234.5, "above it, 1,234 ×")],
 )  # fmt: skip
 def test_an_activation_beyond_its_maximum_is_not_a_share_of_it(ratio: float, text: str) -> None:
     assert tried.against_maximum(ratio) == text
