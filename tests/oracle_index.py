@@ -1,7 +1,6 @@
 """An endpoint that knows every unit of a synthetic index: it explains by name and simulates by the truth, completions and chats alike."""
 
 import re
-from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
@@ -38,10 +37,10 @@ class KnowingOracle:
         vocab = load_vocab(workspace, "tiny")
         [folder] = workspace.corpora.iterdir()
         text = load_slice(workspace, folder.name)
-        pieces = [tuple(vocab.pieces(text.of(rank)[1:].tolist())) for rank in range(len(text))]
-        often = Counter(pieces)
-        # Of a text that comes twice it is not known which of the two is meant: KeyError, and so no answer.
-        self._ranks = {one: rank for rank, one in enumerate(pieces) if often[one] == 1}
+        # Of a text that comes twice (some have two tokens) the first is meant.
+        self._ranks: dict[tuple[str, ...], int] = {}
+        for rank in range(len(text)):
+            self._ranks.setdefault(tuple(vocab.pieces(text.of(rank)[1:].tolist())), rank)
         grids = (np.maximum(np.nan_to_num(activations(recipe, Site("mlp", layer))), 0)[:, 1:] for layer in range(recipe.n_layers))
         self._tenths = [grid / np.maximum(grid.max(axis=(0, 1)), 1e-9) * 10 for grid in grids]
         self._oracle = Oracle(self.knows)
@@ -65,7 +64,6 @@ class KnowingOracle:
     def _explain(self, prompt: str) -> str:
         records = [[(unescape(piece), int(value)) for piece, value in _ROW.findall(block)] for block in _RECORD.findall(prompt)]
         best, found = -1.0, (0, 0)
-        records = [record for record in records if tuple(piece for piece, _ in record) in self._ranks]
         shown = np.array([value for record in records for _, value in record], float)
         shown -= shown.mean()
         for layer, tenths in enumerate(self._tenths):

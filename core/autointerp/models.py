@@ -1,5 +1,7 @@
 """The language models of one run: a client for each endpoint, a loaded model for each in-process one, under one budget and one cache."""
 
+import asyncio
+import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -67,6 +69,13 @@ class Models:
     def spend(self) -> dict[str, Any]:
         """What was spent so far."""
         return self.budget.spent.to_json()
+
+    async def calm(self, seconds: float) -> None:
+        """Begin no further call and wait for those in flight, at most so long: their answers are paid for, and kept for a resumed run."""
+        self.budget.stop()
+        end = time.monotonic() + seconds
+        while self.budget.in_flight and time.monotonic() < end:
+            await asyncio.sleep(0.02)
 
     async def close(self) -> None:
         """Close the connections and the cache."""

@@ -133,6 +133,12 @@ class Setting:
     subject: str = ""
     """Another subject whose unit of the same site, basis and number is meant (for comparing subjects); empty for the unit's own."""
 
+    @property
+    def asks_over_http(self) -> bool:
+        """Whether any model of it is asked over HTTP."""
+        endpoints = (self.explainer.endpoint, self.simulator.endpoint, self.paraphraser)
+        return any(endpoint is not None and not endpoint.in_process for endpoint in endpoints)
+
     def to_json(self) -> dict[str, Any]:
         return {
             "label": self.label, "explainer": self.explainer.to_json(), "simulator": self.simulator.to_json(), "kinds": list(self.kinds),

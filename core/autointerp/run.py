@@ -5,6 +5,7 @@ import json
 import time
 from collections import OrderedDict
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,15 +20,21 @@ from core.autointerp.request import ExplainRequest
 from core.autointerp.unit_work import Worker
 from core.errors import AtlasError
 from core.llm.budget import BudgetReached, Spend
-from core.runs.progress import Cancelled, Progress
+from core.runs.progress import Progress
 from core.store.catalog import load_index
 from core.store.explanation_view import load_explanation
 from core.units import UnitName
 from core.workspace import Workspace, write_json
 
 SCHEMA = 1
-AT_ONCE = 64
-"""Units at work at a time; the endpoint's own limit bounds the calls."""
+SPEND = "spend.json"
+"""What was spent up to now, beside the manifest."""
+AT_ONCE, AT_ONCE_HERE = 64, 4
+"""Units at work at a time: over HTTP, where the endpoint's own limit bounds the calls; and without, where nothing is gained by many at
+once, and progress is told (and a cancel heard) only between steps of work."""
+GRACE_SECONDS = 15.0
+"""A run that stops waits so long for the calls in flight: their answers are paid for."""
+SPEND_SECONDS = 0.5
 PUBLISH_SECONDS = 5.0
 PART = 256
 """Explanations in a part at most."""
@@ -61,7 +68,8 @@ class _Run:
         self._worker = Worker(workspace, run_dir.name, request, self._library, self._models)
         self._indexes: dict[str, None] = dict.fromkeys(name for entry in self._entries for name in entry.get("indexes", ()))
         self._total = len(request.units) * len(request.settings)
-        self._written = time.monotonic()
+        self._spend_noted = self._before.to_json()
+        self._written = self._noted = time.monotonic()
 
     async def work(self) -> None:
         self._publish("partial")
@@ -71,24 +79,26 @@ class _Run:
         waiting = self._waiting()
         tasks: dict[asyncio.Task[list[Outcome]], Piece] = {}
         done: OrderedDict[str, list[Outcome]] = OrderedDict()
+        at_once = AT_ONCE if any(setting.asks_over_http for setting in self._request.settings) else AT_ONCE_HERE
         try:
             while True:
-                while len(tasks) < AT_ONCE and (piece := next(waiting, None)) is not None:
+                while len(tasks) < at_once and (piece := next(waiting, None)) is not None:
                     tasks[asyncio.create_task(self._worker.work(piece.unit, piece.setting))] = piece
                 if not tasks:
                     break
-                ended, _ = await asyncio.wait(tasks, timeout=0.5, return_when=asyncio.FIRST_COMPLETED)
-                for task in ended:
-                    piece = tasks.pop(task)
-                    done[piece.name] = task.result()
+                await asyncio.wait(tasks, timeout=0.5, return_when=asyncio.FIRST_COMPLETED)
+                self._collect(tasks, done)
                 if time.monotonic() - self._written >= PUBLISH_SECONDS or sum(map(len, done.values())) >= PART:
                     self._keep(done)
                 self._report(len(done))
-        except BudgetReached as reached:
+        except Exception as stop:
+            await self._models.calm(GRACE_SECONDS)
+            with suppress(Exception):  # one reason is told; the others stop for the same one, or because no call can be made any more
+                self._collect(tasks, done)
             self._keep(done)
-            raise AtlasError(f"{reached} {len(self._finished):,} of {self._total:,} explanations are finished.") from None
-        except (Cancelled, AtlasError):
-            self._keep(done)
+            self._note_spend()
+            if isinstance(stop, BudgetReached):
+                raise AtlasError(f"{stop} {len(self._finished):,} of {self._total:,} explanations are finished.") from None
             raise
         finally:
             for task in tasks:
@@ -99,6 +109,19 @@ class _Run:
         self._keep(done)
         self._publish("complete")
         self._report()
+
+    @staticmethod
+    def _collect(tasks: dict[asyncio.Task[list[Outcome]], Piece], done: OrderedDict[str, list[Outcome]]) -> None:
+        """Take what has ended. Everything that succeeded is kept before the first failure is raised."""
+        failed: BaseException | None = None
+        for task in [task for task in tasks if task.done()]:
+            piece = tasks.pop(task)
+            error = task.exception()
+            if error is None:
+                done[piece.name] = task.result()
+            failed = failed or error
+        if failed is not None:
+            raise failed
 
     def _read_again(self) -> None:
         """Read some of the text again for all units that the pattern explainer is asked about, index by index."""
@@ -117,10 +140,17 @@ class _Run:
         for run, (units, tokens) in wanted.items():
             self._progress.stage("reading some text again for these units")
             index = load_index(self._workspace, run)
-            reading = read_again(
-                self._workspace, index, units, tokens, self._library.counts(index),
-                lambda done, total: self._progress.update(done, total, "", "contexts"),
-            )  # fmt: skip
+            try:
+                reading = read_again(
+                    self._workspace, index, units, tokens, self._library.counts(index),
+                    lambda done, total: self._progress.update(done, total, "", "contexts"),
+                )  # fmt: skip
+            except AtlasError as error:
+                if any(setting.explainer.read > 0 for setting in self._request.settings):
+                    raise
+                # Nobody asked for it: what the index keeps will do, and the recipe says that nothing was read again.
+                self._progress.log(f"the text could not be read again: {error}")
+                continue
             self._library.add(run, reading)
 
     def _waiting(self) -> Iterator[Piece]:
@@ -130,7 +160,17 @@ class _Run:
     def _report(self, more: int = 0) -> None:
         spend = self._models.spend()
         said = f"{spend['calls']:,} calls, {spend['tokens_in'] + spend['tokens_out']:,} tokens" if spend["calls"] else ""
+        if time.monotonic() - self._noted >= SPEND_SECONDS:
+            self._note_spend()
         self._progress.update(len(self._finished) + more, self._total, said, "explanations")
+
+    def _note_spend(self) -> None:
+        """Write down what was spent, oftener than parts are: the cap of a run that is killed and resumed counts what was paid before."""
+        self._noted = time.monotonic()
+        spend = self._models.spend()
+        if spend != self._spend_noted:
+            self._spend_noted = spend
+            write_json(self._run_dir / SPEND, spend)
 
     def _keep(self, done: OrderedDict[str, list[Outcome]]) -> None:
         """Write what is done as one part and publish it."""
@@ -173,19 +213,19 @@ def _given(workspace: Workspace, identity: str) -> Explanation:
     return Explanation(view.unit, view.text, view.explainer, view.author, view.pattern, view.recipe)
 
 
-def _manifest(run_dir: Path) -> dict[str, Any]:
+def _document(path: Path) -> dict[str, Any]:
     try:
-        found = json.loads((run_dir / "manifest.json").read_text("utf8"))
+        found = json.loads(path.read_text("utf8"))
     except (FileNotFoundError, ValueError):
         return {}
     return found if isinstance(found, dict) else {}
 
 
 def _generation(run_dir: Path) -> int:
-    return int(_manifest(run_dir).get("generation", 0))
+    return int(_document(run_dir / "manifest.json").get("generation", 0))
 
 
 def _spent_before(run_dir: Path) -> Spend:
     """What earlier attempts at the run have spent; the budget goes on from there."""
-    spend = _manifest(run_dir).get("spend")
+    spend = _document(run_dir / SPEND) or _document(run_dir / "manifest.json").get("spend")
     return Spend.from_json(spend) if isinstance(spend, dict) else Spend()

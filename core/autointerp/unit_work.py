@@ -48,9 +48,10 @@ class Worker:
             return [Outcome(f"{identity}.0", "", asked.label, 0, nothing, (), failed=str(error), created=time.time())]
         outcomes: list[Outcome] = []
         try:
-            first = await self._explain(name, setting)
-            steps = [first, *await self._revise(evidence, asked, first)]
-            for step, explanation in enumerate(steps):
+            steps = [await self._explain(name, setting)]
+            while len(outcomes) < len(steps):
+                step = len(outcomes)
+                explanation = steps[step]
                 scores, simulations = await self._judge(evidence, asked, name, explanation, setting)
                 outcomes.append(
                     Outcome(
@@ -59,6 +60,8 @@ class Worker:
                         seconds=time.perf_counter() - begun, created=time.time(),
                     )
                 )  # fmt: skip
+                if step == 0:  # judged before it is revised, so that it is kept when revising fails
+                    steps += await self._revise(evidence, asked, explanation)
         except (Final, BudgetReached):
             raise
         except (LlmError, NoRecord) as error:

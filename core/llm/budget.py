@@ -65,6 +65,17 @@ class Budget:
         self._spent = spent or Spend()
         self._reserved = Spend()
         self._settled = asyncio.Event()
+        self._stopped = False
+
+    @property
+    def in_flight(self) -> int:
+        """Calls that have been reserved for and are not settled yet."""
+        return self._reserved.calls
+
+    def stop(self) -> None:
+        """Let no further call begin: whoever asks gets BudgetReached. Calls in flight go on, and their answers are worth waiting for."""
+        self._stopped = True
+        self._settled.set()
 
     @property
     def spent(self) -> Spend:
@@ -74,6 +85,8 @@ class Budget:
     async def reserve(self, planned: Spend) -> Spend:
         """Wait for room and take it. Returns what to hand to `settle`, which must follow whatever happens. Raises BudgetReached."""
         while True:
+            if self._stopped:
+                raise BudgetReached("The run is being stopped: no further call is made.")
             reached = self._over(self._spent + planned)
             if reached:
                 raise BudgetReached(reached)

@@ -97,7 +97,8 @@ class Registry:
         """Queue a piece of work, or return the run that already does it.
 
         The same kind and parameters that are queued or running are not started twice; a failed or cancelled run with them is
-        resumed in its own folder, so that its finished parts are used. `find_active` tells beforehand.
+        resumed in its own folder, so that its finished parts are used, under the new budget if there is one. `find_active` tells
+        beforehand.
         """
         fingerprint = fingerprint_of(kind, params)
         with self._connect() as connection, schema.transaction(connection):
@@ -109,7 +110,7 @@ class Registry:
             ).fetchone()
             if row is not None:
                 run = _run(row)
-                return run if run.active else self._requeue(connection, run, attempt=0)
+                return run if run.active else self._requeue(connection, self._told_again(connection, run, params), attempt=0)
             now = time.time()
             name = f"{check_slug(kind, 'kind of run')}-{time.strftime('%Y%m%d', time.gmtime(now))}-{secrets.token_hex(3)}"
             connection.execute(
@@ -344,6 +345,17 @@ class Registry:
     def _why_stopped(self) -> str:
         return DISK_FULL if shutil.disk_usage(self.workspace.path).free < _FULL_BYTES else STOPPED
 
+    def _told_again(self, connection: sqlite3.Connection, run: Run, params: dict[str, Any]) -> Run:
+        """A run that is to go on with parameters that differ from its own in the budget at most."""
+        if params != run.params:
+            connection.execute("UPDATE runs SET params = ? WHERE id = ?", (_canonical(params), run.id))
+            entry = {"run": run.id, "kind": run.kind, "lane": run.lane, "created": run.created, "params": params}
+            try:
+                write_json(self.folder(run.id) / "params.json", entry)
+            except OSError as error:
+                raise explain_os_error(error, f"resuming {run.id}") from None
+        return run
+
     def _write_params(self, run: str, entry: dict[str, Any]) -> None:
         """What `restore` reads when registry.sqlite is gone."""
         folder = self.folder(run)
@@ -356,8 +368,9 @@ class Registry:
 
 
 def fingerprint_of(kind: str, params: dict[str, Any]) -> str:
-    """The same for the same work, whatever the order of its parameters."""
-    return hashlib.sha256(f"{kind}\n{_canonical(params)}".encode()).hexdigest()
+    """The same for the same work, whatever the order of its parameters, and whatever it may cost."""
+    work = {name: value for name, value in params.items() if name != "budget"}
+    return hashlib.sha256(f"{kind}\n{_canonical(work)}".encode()).hexdigest()
 
 
 def _canonical(params: dict[str, Any]) -> str:
