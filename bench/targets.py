@@ -59,6 +59,17 @@ FIGURES = (
     Figure("simulator", ("cached_seconds_a_record",), "simulating a record of 64 tokens", "s"),
     Figure("simulator", ("start_seconds",), "reading the examples once", "s"),
     Figure("simulator", ("largest_difference",), "cached and anew differ by at most", "", 1e-4),
+    Figure("explaining", ("units",), "units explained over HTTP, cancelled, killed and resumed", ""),
+    Figure("explaining", ("lost",), "explanations lost", "", 0),
+    Figure("explaining", ("made_twice",), "explanations made twice", "", 0),
+    Figure("explaining", ("asked_again_after_cancel",), "answers asked for again after a cancel", "", 0),
+    Figure("explaining", ("asked_again_beyond_flight",), "the same after a kill, beyond the calls in flight", "", 0),
+    Figure("explaining", ("calls_per_second",), "calls", "/s"),
+    Figure("explaining", ("limit_to_calls",), "the endpoint's limit / calls", "×"),
+    Figure("explaining", ("bare_calls_per_second",), "calls to an endpoint without a limit", "/s"),
+    Figure("explaining", ("pattern", "fit_ms", "median"), "pattern explainer, fit and wording, a unit, median", "ms"),
+    Figure("explaining", ("pattern", "score_ms", "median"), "simulating and scoring it with controls, median", "ms"),
+    Figure("explaining", ("pattern", "whole_ms", "max"), "both, slowest unit", "ms", 15_000),
 )
 
 
