@@ -40,7 +40,8 @@ def _sources(base: Setting, _: Sequence[str]) -> list[Setting]:
 
 
 def _arms(base: Setting, _: Sequence[str]) -> list[Setting]:
-    return [replace(base, label="baseline", arm=None), *(replace(base, label=arm, arm=arm) for arm in ARMS)]
+    # The arms' final numbers are on the test records, so the baseline's is too.
+    return [replace(base, label="baseline", arm=None, split="test"), *(replace(base, label=arm, arm=arm) for arm in ARMS)]
 
 
 def _explainers(base: Setting, _: Sequence[str]) -> list[Setting]:

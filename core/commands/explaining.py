@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
+from core.autointerp.cost import cost
 from core.autointerp.request import ARMS, ExplainerChoice, ExplainRequest, Setting, SimulatorChoice
 from core.autointerp.selection import Selection, select
 from core.autointerp.studies import STUDIES, study_settings
@@ -135,6 +136,7 @@ def _setting(arguments: argparse.Namespace) -> Setting:
         source=arguments.source,
         quantile=arguments.quantile,
         normalise=arguments.normalise,
+        read=arguments.read,
     )
     simulator = SimulatorChoice(
         arguments.simulator, simulating if arguments.simulator in ("local", "completions", "chat") else None, arguments.calibration
@@ -169,6 +171,9 @@ def _budget(arguments: argparse.Namespace) -> dict[str, float] | None:
 
 
 def _carry_out(arguments: argparse.Namespace, workspace: Workspace, request: ExplainRequest, *, with_records: bool = False) -> int:
+    expected = cost(request, _record_tokens(request, workspace))
+    if expected.asked.calls or expected.loaded:
+        note(f"before it starts: {expected}")
     lane = "interactive" if len(request.units) * len(request.settings) <= 8 else "batch"
     run = Registry(workspace).submit("explain", request.to_params(), lane=lane)
     return carry_out(arguments, workspace, run, with_records=with_records)
@@ -196,6 +201,11 @@ def carry_out(arguments: argparse.Namespace, workspace: Workspace, run: Run, *, 
         lines += [line for view in views for line in _record_lines(view)]
     emit(arguments, document, [*lines, *_closing(done, views)])
     return 0
+
+
+def _record_tokens(request: ExplainRequest, workspace: Workspace) -> int:
+    """The length of the slice's contexts."""
+    return int(find_unit(workspace, request.units[0], request.settings[0].index or None).slice["length"])
 
 
 def _views(workspace: Workspace, run: str) -> list[ExplanationView]:

@@ -35,7 +35,9 @@ def add_explaining(add: Callable[[str, str], argparse.ArgumentParser]) -> None:
 
 def _add_units(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("units", nargs="*", metavar="UNIT", help="such as smollm2-135m-instruct/mlp.5/neurons/1352")
-    parser.add_argument("--filter", metavar="FILTER", help='instead: "sites=mlp.0-5 sample=100 density=0.001..0.05 kurtosis=10.. token=fight"')
+    parser.add_argument(
+        "--filter", metavar="FILTER", help='instead: "sites=mlp.0-5 sample=100 density=0.001..0.05 kurtosis=10.. token=fight"'
+    )
 
 
 def _add_shared(parser: argparse.ArgumentParser) -> None:
@@ -45,7 +47,10 @@ def _add_shared(parser: argparse.ArgumentParser) -> None:
     how.add_argument("--length", type=int, default=0, help="tokens of each around its peak; 0 for the whole context (0)")
     how.add_argument("--source", default="top", help="records shown: top, random or quantile (top)")
     how.add_argument("--quantile", type=float, default=0.0, help="the lowest quantile of shown records, with --source quantile (0)")
-    how.add_argument("--normalise", default="shown", help="0 to 10 by the maximum of the shown records or of the unit: shown or unit (shown)")
+    how.add_argument(
+        "--normalise", default="shown", help="0 to 10 by the maximum of the shown records or of the unit: shown or unit (shown)"
+    )
+    how.add_argument("--read", type=int, default=-1, help="tokens that the pattern explainer reads again; 0 for none (as many as pay)")
     scoring = parser.add_argument_group("how to score")
     scoring.add_argument("--simulator", default="pattern", help=f"{', '.join(SIMULATORS)} (pattern)")
     scoring.add_argument("--calibration", default="none", help=f"{', '.join(CALIBRATIONS)} (none)")
