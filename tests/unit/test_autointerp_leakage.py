@@ -146,7 +146,9 @@ def test_an_explainer_that_is_shown_records_is_shown_none_that_it_is_scored_on(p
             explainer=ExplainerChoice("token-activation", endpoint, records=20, source=source, quantile=quantile),
             simulator=SimulatorChoice("completions", endpoint, calibration="linear"),
         )
-        for place, (source, quantile) in enumerate(SOURCES) for split in SPLITS[1 + place % 2 : 2 + place % 2] for active in [place % 3 == 0]
+        for place, (source, quantile) in enumerate(SOURCES)
+        for split in SPLITS[1 + place % 2 : 2 + place % 2]
+        for active in [place % 3 == 0]
     ]  # fmt: skip
     views = explain(workspace, "explain-shown", settings, UNITS[:2])
     assert not [view.failed for view in views if view.failed]
