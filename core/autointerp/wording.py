@@ -113,4 +113,5 @@ def _candidates(pattern: Pattern, counts: SliceCounts, contexts: Ints, vocab: Vo
 def _written(pieces: Sequence[str]) -> str:
     """A gram between stars; a token that can only go on with a word is marked so."""
     word = speak(pieces)
-    return f"{INSIDE}{word}" if is_inside(pieces[0], "a") and word else word
+    # A capital mostly begins a word, at the start of a line or after a bracket.
+    return f"{INSIDE}{word}" if word and is_inside(pieces[0], "a") and not pieces[0][:1].isupper() else word
