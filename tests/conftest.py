@@ -14,3 +14,8 @@ from core.workspace import Workspace
 def workspace(tmp_path: Path) -> Workspace:
     """An empty workspace in a temporary folder."""
     return Workspace.open(tmp_path / "ws")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Browser tests go last: Playwright keeps an event loop running in this thread, in which `asyncio.run` refuses to start another."""
+    items.sort(key=lambda item: "browser" in item.path.parts)
