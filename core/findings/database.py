@@ -1,12 +1,10 @@
 """The file of findings: `findings.sqlite` in the workspace, WAL, with its tables as numbered migrations."""
 
 import sqlite3
-import time
 from collections.abc import Generator
 from contextlib import contextmanager
-from pathlib import Path
 
-from core.errors import AtlasError
+from core import sqlite
 from core.workspace import Workspace
 
 FILE = "findings.sqlite"
@@ -25,7 +23,6 @@ MIGRATIONS: tuple[str, ...] = (
     """,
 )
 """Applied in order; the number of those applied is the file's `user_version`. Never change one that was released."""
-BUSY_SECONDS = 30.0
 
 
 @contextmanager
@@ -36,57 +33,15 @@ def connect(workspace: Workspace) -> Generator[sqlite3.Connection]:
     """
     path = workspace.path / FILE
     try:
-        connection = sqlite3.connect(path, timeout=BUSY_SECONDS, isolation_level=None)
+        connection = sqlite3.connect(path, timeout=sqlite.BUSY_SECONDS, isolation_level=None)
         try:
             connection.row_factory = sqlite3.Row
-            if _version(connection, path) < len(MIGRATIONS):
-                _migrate(connection, path)
-            connection.execute("BEGIN IMMEDIATE")
-            yield connection
-            connection.execute("COMMIT")
+            sqlite.migrate(connection, path, MIGRATIONS)
+            with sqlite.transaction(connection):
+                yield connection
         finally:
-            connection.close()  # what was not committed is rolled back
+            connection.close()
     except sqlite3.DatabaseError as error:
-        raise _explain(error, path) from None
-
-
-def _version(connection: sqlite3.Connection, path: Path) -> int:
-    found = int(connection.execute("PRAGMA user_version").fetchone()[0])
-    if found > len(MIGRATIONS):
-        raise AtlasError(f"{path} was made by a newer Neuron Atlas (schema {found}, this one reads {len(MIGRATIONS)}): update the program.")
-    return found
-
-
-def _migrate(connection: sqlite3.Connection, path: Path) -> None:
-    _use_wal(connection)
-    connection.execute("BEGIN IMMEDIATE")
-    # Asked again inside the transaction: another process may have migrated meanwhile.
-    for number in range(_version(connection, path), len(MIGRATIONS)):
-        for statement in filter(str.strip, MIGRATIONS[number].split(";")):
-            connection.execute(statement)
-        connection.execute(f"PRAGMA user_version = {number + 1}")
-    connection.execute("COMMIT")
-
-
-def _use_wal(connection: sqlite3.Connection) -> None:
-    """SQLite does not wait for other connections here, whatever the timeout."""
-    end = time.monotonic() + BUSY_SECONDS
-    while True:
-        try:
-            connection.execute("PRAGMA journal_mode = WAL")
-            return
-        except sqlite3.OperationalError as error:
-            if "locked" not in str(error) or time.monotonic() > end:
-                raise
-            time.sleep(0.02)
-
-
-def _explain(error: sqlite3.DatabaseError, path: Path) -> AtlasError:
-    text = str(error)
-    if "full" in text or "disk I/O" in text:
-        return AtlasError(f"The disk is full: {path.name} could not be written. Free some space and try again.")
-    if "readonly" in text or "unable to open" in text:
-        return AtlasError(f"No permission to write {path}. Choose a folder you may write to with --workspace.")
-    if "locked" in text:
-        return AtlasError(f"{path} was locked by another program for {BUSY_SECONDS:.0f} seconds: close it and try again.")
-    return AtlasError(f"{path} is damaged ({text}): restore it from a backup, or move it away to begin anew.")
+        raise sqlite.explain(
+            error, path, full="Free some space and try again.", damaged="restore it from a backup, or move it away to begin anew."
+        ) from None

@@ -11,12 +11,12 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
+from core import sqlite
 from core.errors import AtlasError, explain_os_error
 
 FILE = "llm.sqlite"
 """Its name in the workspace."""
 SCHEMA = 1
-_BUSY_SECONDS = 30.0
 _TABLE = """
     CREATE TABLE IF NOT EXISTS responses (
         key TEXT PRIMARY KEY,
@@ -29,6 +29,7 @@ _TABLE = """
         response BLOB NOT NULL
     ) STRICT
 """
+_MEND = "move it away; only answers that were paid for before are lost."
 _T = TypeVar("_T")
 
 
@@ -90,9 +91,9 @@ class ResponseCache:
     def _open(self) -> sqlite3.Connection:
         try:
             # Each statement commits by itself. With the WAL a killed process loses at most the statement it was in.
-            connection = sqlite3.connect(self.path, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False)
+            connection = sqlite3.connect(self.path, timeout=sqlite.BUSY_SECONDS, isolation_level=None, check_same_thread=False)
             try:
-                _use_wal(connection)
+                sqlite.use_wal(connection)
                 connection.execute("PRAGMA synchronous = NORMAL")
                 found = int(connection.execute("PRAGMA user_version").fetchone()[0])
                 if found > SCHEMA:
@@ -108,29 +109,9 @@ class ResponseCache:
         return connection
 
     def _explain(self, error: sqlite3.Error) -> AtlasError:
-        text = str(error)
-        if "full" in text or "disk I/O" in text:
-            return AtlasError(f"The disk is full: {self.path.name} could not be written. Free some space and resume.")
-        if "readonly" in text or "unable to open" in text:
-            return AtlasError(f"No permission to write {self.path}: choose a folder you may write to with --workspace.")
-        if "locked" in text:
-            return AtlasError(f"{self.path} was locked by another program for {_BUSY_SECONDS:.0f} seconds: close it and resume.")
-        if "closed" in text:
+        if "closed" in str(error):
             return AtlasError("The answers' file was closed while it was in use: start again.")
-        return self._damaged(text)
+        return sqlite.explain(error, self.path, full="Free some space and resume.", damaged=_MEND)
 
     def _damaged(self, why: str) -> AtlasError:
-        return AtlasError(f"{self.path} is damaged ({why}): move it away; only answers that were paid for before are lost.")
-
-
-def _use_wal(connection: sqlite3.Connection) -> None:
-    """Switch the file to WAL. SQLite does not wait for other connections here, whatever the timeout."""
-    end = time.monotonic() + _BUSY_SECONDS
-    while True:
-        try:
-            connection.execute("PRAGMA journal_mode = WAL")
-            return
-        except sqlite3.OperationalError as error:
-            if "locked" not in str(error) or time.monotonic() > end:
-                raise
-            time.sleep(0.02)
+        return AtlasError(f"{self.path} is damaged ({why}): {_MEND}")

@@ -17,6 +17,7 @@ from typing import Any, Literal, cast, get_args
 
 from core.errors import AtlasError, explain_os_error
 from core.runs import processes, schema
+from core.sqlite import transaction
 from core.units import check_slug
 from core.workspace import Workspace, write_json
 
@@ -101,7 +102,7 @@ class Registry:
         beforehand.
         """
         fingerprint = fingerprint_of(kind, params)
-        with self._connect() as connection, schema.transaction(connection):
+        with self._connect() as connection, transaction(connection):
             self._reap(connection)
             row = connection.execute(
                 "SELECT * FROM runs WHERE fingerprint = ? AND state != 'done'"
@@ -150,7 +151,7 @@ class Registry:
 
     def claim_next(self, lane: Lane) -> Run | None:
         """Take the longest queued run of the lane for this process, or None. No two processes get the same one."""
-        with self._connect() as connection, schema.transaction(connection):
+        with self._connect() as connection, transaction(connection):
             self._reap(connection)
             row = connection.execute(
                 "SELECT id FROM runs WHERE lane = ? AND state = 'queued' ORDER BY queued, created, id LIMIT 1", (lane,)
@@ -194,7 +195,7 @@ class Registry:
 
     def request_cancel(self, run: str) -> Run:
         """Ask a run to stop: a queued one is cancelled now, a running one at its next progress report."""
-        with self._connect() as connection, schema.transaction(connection):
+        with self._connect() as connection, transaction(connection):
             self._reap(connection)
             found = self._read(connection, run)
             if found.state == "queued":
@@ -210,7 +211,7 @@ class Registry:
 
         repair: a done one too, because its files were found damaged.
         """
-        with self._connect() as connection, schema.transaction(connection):
+        with self._connect() as connection, transaction(connection):
             self._reap(connection)
             found = self._read(connection, run)
             if found.active:
@@ -226,7 +227,7 @@ class Registry:
 
     def requeue_interrupted(self, lane: Lane = "batch") -> Runs:
         """Queue the runs that lost their worker, unless they lost it MAX_ATTEMPTS times. For the dashboard's start."""
-        with self._connect() as connection, schema.transaction(connection):
+        with self._connect() as connection, transaction(connection):
             self._reap(connection)
             rows = connection.execute(
                 "SELECT * FROM runs AS r WHERE lane = ? AND state = 'failed' AND interrupted AND attempt < ? AND NOT EXISTS (SELECT 1"
@@ -242,7 +243,7 @@ class Registry:
 
     def delete(self, run: str) -> None:
         """Remove a run that is not active, and its files."""
-        with self._connect() as connection, schema.transaction(connection):
+        with self._connect() as connection, transaction(connection):
             self._reap(connection)
             if self._read(connection, run).active:
                 raise AtlasError(f"{run} is still at work: cancel it first.")

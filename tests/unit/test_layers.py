@@ -21,10 +21,11 @@ MAY_IMPORT: dict[str, set[str]] = {
     "index": {"errors", "units", "workspace", "vocab", "corpus", "subject", "runs.progress"},
     "store": {"errors", "units", "workspace", "vocab", "index.bands", "index.bins", "subject.info"}
     | {"autointerp.pattern", "autointerp.scoring"},
-    "llm": {"errors", "workspace"},
+    "sqlite": {"errors"},
+    "llm": {"errors", "sqlite", "workspace"},
     "autointerp": {"errors", "units", "workspace", "vocab", "store", "subject", "llm", "runs.progress", "runs.client"},
-    "runs": {"errors", "units", "workspace", "vocab"},
-    "findings": {"errors", "units", "workspace"},
+    "runs": {"errors", "sqlite", "units", "workspace", "vocab"},
+    "findings": {"errors", "sqlite", "units", "workspace"},
     "ui": {"errors", "units", "workspace", "vocab", "store", "runs", "corpus.spec", "subject.info", "index.bins", "index.request"}
     | {"findings", "llm.endpoint", "llm.estimate", "llm.listing"}
     | {f"autointerp.{name}" for name in ("request", "cost", "studies", "scoring", "splits", "calibration", "files", "explanation")}
