@@ -213,13 +213,21 @@ def _present(names: Iterable[str]) -> str:
 
 def scan(workspace: Workspace) -> tuple[list[IndexInfo], dict[str, str]]:
     """What `indexes` returns and, by run, the sentences of `damaged`, in one reading."""
-    found: list[IndexInfo] = []
+    found, broken = scan_manifests(workspace, _manifests, _read)
+    return sorted(found, key=lambda index: (-index.tokens_done, -index.written, index.run)), broken
+
+
+def scan_manifests(
+    workspace: Workspace, remembered: Remembered[FileKey, T | None], read: Callable[[Path, FileKey], T | None]
+) -> tuple[list[T], dict[str, str]]:
+    """What `read` makes of each run's manifest (None: not of its kind), and one sentence by run for each that cannot be read."""
+    found: list[T] = []
     broken: dict[str, str] = {}
     for path in sorted(workspace.runs.glob("*/manifest.json")):
         run = path.parent.name
         try:
             key = file_key(path)
-            index = _manifests.get(key, lambda path=path, key=key: _read(path, key))
+            made = remembered.get(key, lambda path=path, key=key: read(path, key))
         except FileNotFoundError:
             continue  # the run was deleted between the listing and the reading
         except NewerManifest as error:
@@ -227,9 +235,9 @@ def scan(workspace: Workspace) -> tuple[list[IndexInfo], dict[str, str]]:
         except (OSError, ValueError, KeyError, TypeError, AttributeError, AtlasError):
             broken[run] = broken_file(workspace, run, path, "is damaged")
         else:
-            if index is not None:
-                found.append(index)
-    return sorted(found, key=lambda index: (-index.tokens_done, -index.written, index.run)), broken
+            if made is not None:
+                found.append(made)
+    return found, broken
 
 
 def _read(path: Path, key: FileKey) -> IndexInfo | None:

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from core.errors import AtlasError
-from core.store.catalog import NewerManifest, broken_file, newer_manifest
-from core.store.parts import FileKey, Remembered, file_key
+from core.store.catalog import NewerManifest, scan_manifests
+from core.store.parts import FileKey, Remembered
 from core.workspace import Workspace
 
 MANIFEST_SCHEMA = 1
@@ -90,22 +90,7 @@ def scan(workspace: Workspace) -> tuple[list[ExplainedRun], dict[str, str]]:
 
     A manifest of which not even the kind can be read is among the latter.
     """
-    found: list[ExplainedRun] = []
-    broken: dict[str, str] = {}
-    for path in sorted(workspace.runs.glob("*/manifest.json")):
-        run = path.parent.name
-        try:
-            key = file_key(path)
-            explained = _manifests.get(key, lambda path=path, key=key: _read(path, key))
-        except FileNotFoundError:
-            continue  # the run was deleted between the listing and the reading
-        except NewerManifest as error:
-            broken[run] = newer_manifest(run, error)
-        except (OSError, ValueError, KeyError, TypeError, AttributeError):
-            broken[run] = broken_file(workspace, run, path, "is damaged")
-        else:
-            if explained is not None:
-                found.append(explained)
+    found, broken = scan_manifests(workspace, _manifests, _read)
     return sorted(found, key=lambda one: (-one.written, one.run)), broken
 
 
