@@ -243,6 +243,13 @@ def runs(cache: Cache) -> pd.DataFrame:
     )
 
 
+def generation(cache: Cache, run: str) -> int | None:
+    """The generation of a run that the cache has taken in, None for none."""
+    with cache.cursor() as cursor:
+        found: list[Any] = cursor.execute("SELECT generation FROM explain_runs WHERE run = ?", [run]).fetchall()
+    return found[0][0] if found else None
+
+
 def choices(cache: Cache) -> dict[str, list[str]]:
     """What the filters of `scored` can be set to: subjects, explainers, simulators, kinds, studies, authors; each sorted."""
     columns = {

@@ -1,5 +1,6 @@
 """Runs of explaining or of puzzles below the form that starts them: progress, rate, time left, what was spent, and what can be done."""
 
+import contextlib
 import html
 from collections.abc import Callable, Sequence
 
@@ -8,6 +9,7 @@ import streamlit as st
 from core.errors import AtlasError
 from core.runs.registry import Run
 from core.store.explained import load_explained
+from core.store.explanation_queries import generation
 from core.store.puzzle_results import load_puzzle_results
 from core.ui import state, words
 from core.ui.explain_estimate import title
@@ -37,8 +39,18 @@ def shown_run(server: Server, wanted: Wanted, accepted: Wanted | None = None) ->
         run = server.registry.get(asked)
         if not (accepted or wanted)(run):
             raise AtlasError(f"The run {run.id} has no results for this page: choose one of the list.")
-        return run
-    return max(_runs(server, wanted), key=lambda run: run.created, default=None)
+    else:
+        run = max(_runs(server, wanted), key=lambda run: run.created, default=None)
+    if run is not None and run.kind == "explain" and not run.active:
+        _take_in(server, run)
+    return run
+
+
+def _take_in(server: Server, run: Run) -> None:
+    """The last part of a run that has just ended, before it is drawn: what has ended is not drawn again by itself."""
+    with contextlib.suppress(AtlasError):  # it published nothing
+        if load_explained(server.workspace, run.id).generation != generation(server.cache, run.id):
+            server.ingest()
 
 
 def spent(server: Server, run: Run) -> str:
