@@ -30,7 +30,7 @@ class Workspace:
         workspace = cls(chosen)
         marker = chosen / "workspace.json"
         try:
-            for folder in (workspace.subjects, workspace.corpora, workspace.runs, workspace.scratch):
+            for folder in (workspace.subjects, workspace.corpora, workspace.bases, workspace.runs, workspace.scratch):
                 folder.mkdir(parents=True, exist_ok=True)
             if not marker.exists():
                 write_json(marker, {"schema": SCHEMA})
@@ -52,6 +52,10 @@ class Workspace:
     @property
     def corpora(self) -> Path:
         return self.path / "corpora"
+
+    @property
+    def bases(self) -> Path:
+        return self.path / "bases"
 
     @property
     def runs(self) -> Path:
