@@ -19,15 +19,16 @@ import numpy as np
 import torch
 
 from bench.machine import machine
+from core.bases.basis import basis_at
 from core.corpus.build import build_slice
 from core.corpus.spec import CorpusSpec
 from core.index.files import write_sketch
-from core.index.reader import BASIS, ShareReader, deriver, token_totals
+from core.index.reader import ShareReader, deriver, token_totals
 from core.index.sketch import Sketch
 from core.subject.info import subject_folder
 from core.subject.load import load_subject
 from core.subject.tokenizer import SubjectTokenizer
-from core.units import Site, parse_sites
+from core.units import NEURONS, Site, parse_sites
 from core.vocab import Vocab
 from core.workspace import Workspace
 
@@ -42,11 +43,11 @@ def measure(rounds: int, warm: int, dtype: str) -> dict[str, object]:
         vocab = Vocab.load(subject_folder(workspace, subject.info.slug) / "vocab.parquet")
         contexts = warm + rounds * BLOCK
         piece = build_slice(workspace, CorpusSpec("embedded", contexts), SubjectTokenizer(subject, vocab))
-        sites = {site: subject.info.widths[site.kind] for site in parse_sites("mlp.all", subject.info.n_layers)}
-        reader = ShareReader(Path(folder), subject, piece, vocab, sites, BLOCK)
+        sites = {site: basis_at(workspace, subject, site, NEURONS) for site in parse_sites("mlp.all", subject.info.n_layers)}
+        reader = ShareReader(Path(folder), subject, piece, vocab, NEURONS, sites, BLOCK)
 
         def sketches() -> dict[Site, Sketch]:
-            return {site: Sketch(str(site), BASIS, width, reader.contexts) for site, width in sites.items()}
+            return {site: Sketch(str(site), NEURONS, basis.units, reader.contexts) for site, basis in sites.items()}
 
         full, ends = sketches(), sketches()
         with ThreadPoolExecutor(reader.threads) as pool:
@@ -100,8 +101,9 @@ def measure(rounds: int, warm: int, dtype: str) -> dict[str, object]:
             "ends_ratio_cpu": ratio(cpu, "ends"),
             "full_ratio_wall": ratio(wall, "full"),
             "full_ratio_cpu": ratio(cpu, "full"),
-            "sketch_bytes_per_unit_in_memory": sum(sketch.nbytes for sketch in full.values()) / sum(sites.values()),
-            "sketch_bytes_per_unit_on_disk": sum(note["bytes"] for note in notes.values()) / sites[site],
+            "sketch_bytes_per_unit_in_memory": sum(sketch.nbytes for sketch in full.values())
+            / sum(basis.units for basis in sites.values()),
+            "sketch_bytes_per_unit_on_disk": sum(note["bytes"] for note in notes.values()) / sites[site].units,
             "write_seconds_per_site": time.perf_counter() - start,
             "peak_mb_after_an_eighth_of_the_contexts": memory[len(memory) // 8] / 1024,
             "peak_mb_at_the_end": memory[-1] / 1024,

@@ -13,6 +13,8 @@ from core.errors import AtlasError, shown
 SiteKind = Literal["mlp", "resid", "attn"]
 SITE_KINDS: tuple[SiteKind, ...] = get_args(SiteKind)
 
+NEURONS = "neurons"
+"""The basis of a site's own axes. Every other is a dictionary with a name of its own, see core/bases."""
 EXAMPLE = "smollm2-135m-instruct/mlp.5/neurons/1352"
 
 _SLUG = re.compile(r"[a-z0-9][a-z0-9._-]{0,79}")

@@ -88,6 +88,7 @@ def read_again(
     """
     import torch
 
+    from core.bases.basis import basis_at
     from core.subject.load import load_subject
 
     subject = load_subject(workspace, index.slug, dtype=str(index.provenance.get("dtype") or "float32"))
@@ -99,6 +100,7 @@ def read_again(
     by_site: dict[Site, list[int]] = {}
     for row, unit in enumerate(ordered):
         by_site.setdefault(unit.site, []).append(row)
+    bases = {site: basis_at(workspace, subject, site, index.basis, index.dictionary(site).get("weights_sha256")) for site in by_site}
     starts = text.offsets[ranks] + counts.first
     lengths = np.maximum(text.offsets[ranks + 1] - starts, 0)
     ends = np.cumsum(lengths)
@@ -117,7 +119,8 @@ def read_again(
             wanted = torch.tensor([ordered[row].index for row in rows])
 
             def handler(activations: Any) -> None:
-                found = activations[..., wanted.to(activations.device)].float().clamp(-65504, 65504).to(torch.float16).cpu().numpy()
+                codes = bases[site].read(activations)
+                found = codes[..., wanted.to(codes.device)].float().clamp(-65504, 65504).to(torch.float16).cpu().numpy()
                 for i, place in enumerate(chosen):
                     length = int(lengths[place])
                     first = int(ends[place]) - length

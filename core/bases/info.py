@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal, cast, get_args
 
 from core.errors import AtlasError, shown
-from core.units import Site, check_slug
+from core.units import NEURONS, Site, check_slug
 
 Family = Literal["sae", "transcoder", "pca", "ica", "random", "axes"]
 """What made the directions. `axes` is the identity, for comparing neurons under the same rule as the others."""
@@ -17,8 +17,6 @@ Rule = Literal["relu", "topk", "gated", "jumprelu"]
 Centre = Literal["none", "per_token"]
 Normalise = Literal["none", "layer_norm", "constant_norm"]
 
-NEURONS = "neurons"
-"""The basis that needs no file."""
 MAX_UNITS = 1 << 20
 
 
@@ -48,8 +46,8 @@ class BasisInfo:
 
     name: the basis in a unit's name. subject, weights_hash: whose activations it reads; weights_hash None when its maker did not say.
     site: where. head: only that head's part of an `attn` site. d_in: numbers it reads; d_out: numbers it writes, another number only for a
-    transcoder, which writes elsewhere (`writes_to`, in its maker's words). k: active units a token (topk). tied: the decoder is the encoder's
-    rows.
+    transcoder, which writes elsewhere (`writes_to`, in its maker's words). k: active units a token (topk). tied: the decoder is the
+    encoder.
     subtract_decoder_bias: the encoder reads x − b_dec. recipe: how it was made, to show. metrics: what was measured, with the text it was
     measured on. source: the file it came from, for one that was imported.
     """

@@ -1,6 +1,6 @@
 """What a unit writes, from the weights alone: its direct effect on the logits, and the units that write in the same direction."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -9,12 +9,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 
+from core.bases.basis import Basis
 from core.index.files import UNITS_PER_GROUP
 from core.index.jit import njit
 from core.index.sketch import Array
 from core.subject.subject import Subject
 from core.units import Site
-from core.workspace import FileNote, is_intact, note_file, write_atomic
+from core.workspace import FileNote, note_file, write_atomic
 
 TOKENS = 15
 SIMILAR = 12
@@ -23,21 +24,12 @@ MOST_CANDIDATES = 1 << 16
 """Similar units are looked for in as many neighbouring layers as give at most this many: all pairs of a large model would take hours."""
 
 
-def remove_damaged_effects(run_dir: Path, notes: Mapping[str, FileNote], log: Callable[[str], None]) -> None:
-    """Remove the published files that are not what was written, so that `write_effects` makes them again. notes: by site."""
-    for site, note in notes.items():
-        path = effects_path(run_dir, Site.parse(site))
-        if path.exists() and not is_intact(run_dir, {**note, "path": path.relative_to(run_dir).as_posix()}):
-            log(f"removed {path.name}, which is damaged")
-            path.unlink()
-
-
 def effects_path(run_dir: Path, site: Site) -> Path:
     """Where the effects of a site are kept."""
     return run_dir / "effects" / f"{site}.parquet"
 
 
-def write_effects(run_dir: Path, subject: Subject, sites: Sequence[Site], on_site: Callable[[int, int], None]) -> dict[str, FileNote]:
+def write_effects(run_dir: Path, subject: Subject, sites: Mapping[Site, Basis], on_site: Callable[[int, int], None]) -> dict[str, FileNote]:
     """Write effects/<site>.parquet for every site, skipping what an earlier attempt finished. Returns the files' notes.
 
     The direct effect of a unit with write direction w on the logit of token v is (γ ⊙ W_U[v]) · w: the final norm's gain is kept and its
@@ -48,16 +40,14 @@ def write_effects(run_dir: Path, subject: Subject, sites: Sequence[Site], on_sit
     unembedding = subject.unembedding()
     units: dict[Site, torch.Tensor] = {}
     notes: dict[str, FileNote] = {}
-    for done, site in enumerate(sites):
+    for done, (site, basis) in enumerate(sites.items()):
         path = effects_path(run_dir, site)
         if not path.exists():
             # Only the neighbours' directions are in memory: all of a large model's would be as large as its weights.
-            units = {
-                other: units[other] if other in units else _of_length_one(subject, other) for other in _neighbours(site, sites, subject)
-            }
+            units = {other: units[other] if other in units else _of_length_one(subject, sites[other]) for other in _neighbours(site, sites)}
             sink = pa.BufferOutputStream()
             pq.write_table(
-                _table(site, subject.write_directions(site), unembedding, units), sink, compression="zstd", row_group_size=UNITS_PER_GROUP
+                _table(site, basis, basis.writes(subject), unembedding, units), sink, compression="zstd", row_group_size=UNITS_PER_GROUP
             )
             write_atomic(path, sink.getvalue().to_pybytes())
         notes[str(site)] = note_file(path, run_dir)
@@ -65,26 +55,27 @@ def write_effects(run_dir: Path, subject: Subject, sites: Sequence[Site], on_sit
     return notes
 
 
-def _of_length_one(subject: Subject, site: Site) -> torch.Tensor:
+def _of_length_one(subject: Subject, basis: Basis) -> torch.Tensor:
     """The write directions of a site, each divided by its length: [units, d_model]."""
-    directions = subject.write_directions(site)
+    directions = basis.writes(subject)
     return directions / directions.norm(dim=1, keepdim=True).clamp_min(1e-30)
 
 
-def _neighbours(site: Site, sites: Sequence[Site], subject: Subject) -> list[Site]:
+def _neighbours(site: Site, sites: Mapping[Site, Basis]) -> list[Site]:
     """The sites nearest in depth, as many as `MOST_CANDIDATES` allows, in their order."""
-    nearest = sorted(sites, key=lambda other: (abs(other.layer - site.layer), sites.index(other)))
+    order = list(sites)
+    nearest = sorted(sites, key=lambda other: (abs(other.layer - site.layer), order.index(other)))
     chosen: list[Site] = []
     units = 0
     for other in nearest:
-        units += subject.info.widths[other.kind]
+        units += sites[other].units
         if chosen and units > MOST_CANDIDATES:
             break
         chosen.append(other)
-    return sorted(chosen, key=sites.index)
+    return sorted(chosen, key=order.index)
 
 
-def _table(site: Site, directions: torch.Tensor, unembedding: torch.Tensor, near_by: Mapping[Site, torch.Tensor]) -> Any:
+def _table(site: Site, basis: Basis, directions: torch.Tensor, unembedding: torch.Tensor, near_by: Mapping[Site, torch.Tensor]) -> Any:
     """The rows of one site as a pyarrow table. near_by: the directions of length one to compare with, those of `site` among them."""
     neighbours = list(near_by)
     candidates = torch.cat(list(near_by.values()))
@@ -114,8 +105,21 @@ def _table(site: Site, directions: torch.Tensor, unembedding: torch.Tensor, near
             "lowered_logits": _lists(-down[1]),
             "similar": pa.ListArray.from_arrays(_steps(units, near[0].shape[1]), pa.array(labels.tolist(), pa.string())),
             "similar_cosines": _lists(near[1]),
+            **_of_dictionary(basis),
         }
     )
+
+
+def _of_dictionary(basis: Basis) -> dict[str, Array]:
+    """What a dictionary's weights say of each unit: its bias, its threshold (or null), and the cosine of what it reads and writes."""
+    one = basis.dictionary
+    if one is None:
+        return {}
+    encoder, decoder = one.encoder, one.decoder
+    same = encoder.shape == decoder.shape
+    cosine = torch.nn.functional.cosine_similarity(encoder, decoder, dim=1) if same else torch.full_like(one.bias, torch.nan)
+    threshold = one.tensors.get("threshold", torch.full_like(one.bias, torch.nan))
+    return {"bias": one.bias.cpu().numpy(), "threshold": threshold.cpu().numpy(), "encoder_decoder_cosine": cosine.cpu().numpy()}
 
 
 def _steps(rows: int, width: int) -> Array:

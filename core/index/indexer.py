@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,13 +13,15 @@ from typing import Any
 import numpy as np
 
 import core
+from core.bases.basis import Basis, basis_at
 from core.corpus.build import build_slice
 from core.corpus.slice import Slice
 from core.errors import AtlasError
 from core.index.bands import BANDS
-from core.index.effects import remove_damaged_effects, write_effects
+from core.index.codes import remove_segments, write_codes
+from core.index.effects import write_effects
 from core.index.parts import Part, divide, find_parts, newest_parts, remove_other_parts, write_part
-from core.index.reader import BASIS, ShareReader, contexts_of, deriver, token_totals
+from core.index.reader import ShareReader, contexts_of, deriver, token_totals
 from core.index.request import IndexRequest
 from core.index.sketch import Sketch
 from core.runs.progress import Progress
@@ -28,7 +31,7 @@ from core.subject.subject import Subject
 from core.subject.tokenizer import SubjectTokenizer
 from core.units import Site, parse_sites
 from core.vocab import Vocab
-from core.workspace import Workspace, write_json
+from core.workspace import Workspace, is_intact, write_json
 
 SCHEMA = 1
 _POLL_SECONDS = 0.5
@@ -44,10 +47,10 @@ class Job:
     subject: Subject
     vocab: Vocab
     piece: Slice
-    sites: dict[Site, int]
+    sites: dict[Site, Basis]
 
     def reader(self) -> ShareReader:
-        return ShareReader(self.run_dir, self.subject, self.piece, self.vocab, self.sites, self.request.block)
+        return ShareReader(self.run_dir, self.subject, self.piece, self.vocab, self.request.basis, self.sites, self.request.block)
 
 
 def prepare(workspace: Workspace, run_dir: Path, params: dict[str, Any], progress: Progress) -> Job:
@@ -57,7 +60,8 @@ def prepare(workspace: Workspace, run_dir: Path, params: dict[str, Any], progres
     subject = load_subject(
         workspace, request.model, revision=request.revision, dtype=request.dtype, device=request.device, architecture=request.architecture
     )
-    sites = {site: subject.info.widths[site.kind] for site in parse_sites(request.sites, subject.info.n_layers)}
+    chosen = parse_sites(request.sites, subject.info.n_layers)
+    sites = {site: basis_at(workspace, subject, site, request.basis) for site in chosen}
     vocab = Vocab.load(subject_folder(workspace, subject.info.slug) / "vocab.parquet")
     progress.stage("cutting the text")
     piece = build_slice(
@@ -73,7 +77,7 @@ def run_index(workspace: Workspace, run_dir: Path, params: dict[str, Any], progr
     """Do an index run, or go on with one. Raises AtlasError, and Cancelled when somebody asked for it."""
     job = prepare(workspace, run_dir, params, progress)
     found = find_parts(run_dir, progress.log)
-    remove_damaged_effects(run_dir, _manifest(run_dir).get("effects", {}), progress.log)
+    _remove_damaged(run_dir, progress.log)
     shares = divide(job.reader().blocks(), job.request.workers)
     publisher = _Publisher(job, progress)
     begun = sum(part.next_block - shares[number].first for number, part in found.items() if number >= 0)
@@ -95,8 +99,12 @@ def run_index(workspace: Workspace, run_dir: Path, params: dict[str, Any], progr
         _read_in_processes(job, progress, publisher)
         part = publisher.merge(newest_parts(run_dir))
     progress.stage("working out the effects on the output")
-    effects = write_effects(run_dir, job.subject, list(job.sites), lambda done, total: progress.update(done, total, "", "sites"))
-    publisher.publish(part, effects)
+    effects = write_effects(run_dir, job.subject, job.sites, lambda done, total: progress.update(done, total, "", "sites"))
+    sparse = {site: basis.units for site, basis in job.sites.items() if basis.sparse}
+    if sparse:
+        progress.stage("gathering every activation")
+    publisher.publish(part, effects, write_codes(run_dir, sparse))
+    remove_segments(run_dir)
     remove_other_parts(run_dir, "", part.folder.name)
     progress.update(len(job.piece), len(job.piece))
 
@@ -121,7 +129,7 @@ class _Publisher:
         for number, part in sorted(parts.items()):
             covered += part.next_block - shares[number].first
             totals += token_totals(job.piece, job.vocab.size, shares[number].first * block, part.next_block * block)
-            for site, sketch in part.load(job.sites, BASIS, contexts).items():
+            for site, sketch in part.load(job.sites, job.request.basis, contexts).items():
                 if site in sketches:
                     sketches[site].merge(sketch)
                 else:
@@ -140,7 +148,7 @@ class _Publisher:
         remove_other_parts(self._job.run_dir, "all-", part.folder.name)
         return True
 
-    def publish(self, part: Part, effects: dict[str, Any] | None = None) -> None:
+    def publish(self, part: Part, effects: dict[str, Any] | None = None, codes: dict[str, Any] | None = None) -> None:
         """Replace the manifest by one over `part`. With `effects` the run is complete."""
         contexts = self.contexts(part.next_block)
         job = self._job
@@ -158,12 +166,15 @@ class _Publisher:
                 "tokens_done": part.tokens,
                 "subject": job.subject.info.to_json(),
                 "slice": job.piece.info,
-                "basis": BASIS,
+                "basis": job.request.basis,
+                "units": {str(site): basis.units for site, basis in job.sites.items()},
+                "dictionaries": {str(site): said for site, basis in job.sites.items() if (said := basis.said())},
                 "sites": [str(site) for site in job.sites],
                 "signed": part.signed,
                 "bands": dict(BANDS),
                 "files": part.files,
                 "effects": effects or {},
+                "codes": codes or {},
                 "provenance": {
                     **{name: how[name] for name in ("dtype", "device", "matmul", "versions")},
                     "block": job.request.block,
@@ -206,6 +217,16 @@ def _read_in_processes(job: Job, progress: Progress, publisher: _Publisher) -> N
         raise AtlasError(
             f"Worker {failed[0]} of this run stopped early; the end of log.txt says why. Resume goes on from the finished parts."
         )
+
+
+def _remove_damaged(run_dir: Path, log: Callable[[str], None]) -> None:
+    """Remove the published files that are made at the end and are not what was written, so that they are made again."""
+    manifest = _manifest(run_dir)
+    for note in [*manifest.get("effects", {}).values(), *manifest.get("codes", {}).values()]:
+        path = run_dir / note["path"]
+        if path.exists() and not is_intact(run_dir, note):
+            log(f"removed {note['path']}, which is damaged")
+            path.unlink()
 
 
 def _manifest(run_dir: Path) -> dict[str, Any]:

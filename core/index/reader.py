@@ -8,7 +8,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from core.bases.basis import Basis
 from core.corpus.slice import Slice
+from core.index.codes import CodeWriter
 from core.index.derive import Derived, derive
 from core.index.parts import Part, Share, remove_other_parts, write_part
 from core.index.sketch import Contexts, Sketch
@@ -17,7 +19,6 @@ from core.subject.subject import Subject
 from core.units import Site
 from core.vocab import Vocab
 
-BASIS = "neurons"
 _FIRST_SECONDS = 4.0
 """The first part comes early, so that pages show something; the time between parts then doubles up to the run's setting."""
 _WRITING_SHARE = 10.0
@@ -31,9 +32,12 @@ def contexts_of(piece: Slice) -> Contexts:
 class ShareReader:
     """Reads the contexts of one share into sketches of all sites and publishes parts."""
 
-    def __init__(self, run_dir: Path, subject: Subject, piece: Slice, vocab: Vocab, sites: Mapping[Site, int], block: int) -> None:
-        """sites: site -> its width. block: contexts in a forward pass."""
-        self.run_dir, self.subject, self.piece, self.vocab, self.sites, self.block = run_dir, subject, piece, vocab, sites, block
+    def __init__(
+        self, run_dir: Path, subject: Subject, piece: Slice, vocab: Vocab, basis: str, sites: Mapping[Site, Basis], block: int
+    ) -> None:
+        """basis: its name. sites: how each is read. block: contexts in a forward pass."""
+        self.run_dir, self.subject, self.piece, self.vocab, self.block = run_dir, subject, piece, vocab, block
+        self.basis, self.sites = basis, sites
         self.contexts = contexts_of(piece)
         self.threads = max(1, torch.get_num_threads())
 
@@ -49,48 +53,66 @@ class ShareReader:
         on_part gets each part after it was written and before the one it replaces is removed. Raises AtlasError.
         """
         if part is None:
-            sketches = {site: Sketch(str(site), BASIS, width, self.contexts) for site, width in self.sites.items()}
+            sketches = {site: Sketch(str(site), self.basis, each.units, self.contexts) for site, each in self.sites.items()}
             at = share.first
         else:
-            sketches = part.load(self.sites, BASIS, self.contexts)
+            sketches = part.load(self.sites, self.basis, self.contexts)
             at = part.next_block
+        codes = CodeWriter(self.run_dir, share.number, at)
         patience = min(_FIRST_SECONDS, seconds)
         with ThreadPoolExecutor(self.threads) as pool:
             since = time.monotonic()
             while at < share.end:
-                self.add_block(sketches, at, pool)
+                self.add_block(sketches, at, pool, codes)
                 at += 1
                 try:
                     on_block(at)
                 except Cancelled:
                     # Somebody stops the run, who may go on with it later: what was read is kept.
-                    self._publish(share, at, sketches, on_part)
+                    self._publish(share, at, sketches, codes, on_part)
                     raise
                 if at < share.end and time.monotonic() - since >= patience:
                     started = time.monotonic()
-                    part = self._publish(share, at, sketches, on_part)
+                    part = self._publish(share, at, sketches, codes, on_part)
                     since = time.monotonic()
                     patience = max(min(2 * patience, seconds), _WRITING_SHARE * (since - started) if seconds > 1 else 0)
         if part is None or part.next_block != share.end:
-            part = self._publish(share, share.end, sketches, on_part)
+            part = self._publish(share, share.end, sketches, codes, on_part)
         return part
 
-    def add_block(self, sketches: Mapping[Site, Sketch], number: int, pool: ThreadPoolExecutor, *, everything: bool = True) -> None:
-        """Read block `number` into the sketches. `everything` off keeps the records of both ends only (for the bench)."""
+    def add_block(
+        self,
+        sketches: Mapping[Site, Sketch],
+        number: int,
+        pool: ThreadPoolExecutor,
+        codes: CodeWriter | None = None,
+        *,
+        everything: bool = True,
+    ) -> None:
+        """Read block `number` into the sketches, and into `codes` where units are sparse. `everything` off keeps the records of both ends
+        only (for the bench).
+        """
         ranks = range(number * self.block, min((number + 1) * self.block, len(self.piece)))
         width = int(self.piece.lengths[ranks.start : ranks.stop].max())
         tokens = torch.from_numpy(self.piece.tokens[ranks.start : ranks.stop, :width].astype(np.int64))
 
-        def handler(sketch: Sketch) -> Callable[[torch.Tensor], None]:
+        def handler(site: Site, sketch: Sketch) -> Callable[[torch.Tensor], None]:
+            basis = self.sites[site]
+
             def add(activations: torch.Tensor) -> None:
-                block = activations.to("cpu", torch.float32).contiguous().numpy()
+                block = basis.read(activations).to("cpu", torch.float32).contiguous().numpy()
                 sketch.add(block, ranks, pool, self.threads, everything=everything)
+                if codes is not None and basis.sparse:
+                    codes.add(site, block, ranks, self.piece.lengths[ranks.start : ranks.stop], self.contexts.first)
 
             return add
 
-        self.subject.read(tokens, {site: handler(sketch) for site, sketch in sketches.items()})
+        self.subject.read(tokens, {site: handler(site, sketch) for site, sketch in sketches.items()})
 
-    def _publish(self, share: Share, next_block: int, sketches: Mapping[Site, Sketch], on_part: Callable[[Part], None]) -> Part:
+    def _publish(
+        self, share: Share, next_block: int, sketches: Mapping[Site, Sketch], codes: CodeWriter, on_part: Callable[[Part], None]
+    ) -> Part:
+        codes.flush(next_block)  # before the part: codes beyond it are read again, codes short of it would be lost
         totals = token_totals(self.piece, self.vocab.size, share.first * self.block, next_block * self.block)
         name = f"{share.number}-{next_block:08d}"
         part = write_part(self.run_dir, name, share.number, next_block, sketches, deriver(self.piece, self.vocab, totals))

@@ -11,7 +11,7 @@ from core.corpus.sources import check_source
 from core.corpus.spec import EMBEDDED, CorpusSpec, check_whole
 from core.errors import AtlasError, shown
 from core.subject.architectures import named_architecture
-from core.units import parse_sites
+from core.units import NEURONS, check_slug, parse_sites
 
 DEFAULT_MODEL = "smollm2-135m-instruct"
 DEFAULT_CONTEXTS = 4096
@@ -29,6 +29,7 @@ class IndexRequest:
     """What to index and how. Raises AtlasError for a value that makes no sense, whatever its type.
 
     model, revision, dtype, device, architecture: as `load_subject` takes them. corpus: the text. sites: a choice such as `mlp.all`.
+    basis: how they are read as units, `neurons` or the name of a dictionary that each of the sites has.
     workers: processes that share the contexts. block: contexts in one forward pass; blocks are the same however the work is divided,
     so that the numbers are. publish_seconds: work between two publications, which are also the points to resume from.
     """
@@ -40,6 +41,7 @@ class IndexRequest:
     dtype: str = "float32"
     device: str = "auto"
     architecture: str | None = None
+    basis: str = NEURONS
     workers: int = 1
     block: int = 32
     publish_seconds: float = 30.0
@@ -54,6 +56,9 @@ class IndexRequest:
         if not isinstance(self.sites, str):  # pyright: ignore[reportUnnecessaryIsInstance] - it may come from JSON
             raise AtlasError(f"“{shown(str(self.sites))}” is not a choice of sites: write mlp.all, resid.0-5 or mlp.3,attn.3.")
         parse_sites(self.sites, _MANY_LAYERS)
+        if not isinstance(self.basis, str):  # pyright: ignore[reportUnnecessaryIsInstance] - it may come from JSON
+            raise AtlasError(f"“{shown(str(self.basis))}” is not the name of a basis: write neurons or a dictionary's name.")
+        check_slug(self.basis, "basis")
         if _DEVICE.fullmatch(str(self.device)) is None:
             raise AtlasError(f"“{shown(str(self.device))}” is not a device: choose auto, cpu, cuda, cuda:1 or mps.")
         if self.architecture is not None:
@@ -91,7 +96,7 @@ class IndexRequest:
     def params(self) -> dict[str, Any]:
         """The parameters of the run. Equal requests give equal parameters, so that they are not done twice."""
         always = {"model": self.model, "revision": self.revision, "corpus": self.corpus.to_json(), "sites": self.sites, "dtype": self.dtype}
-        how = {name: getattr(self, name) for name in ("device", "architecture", "workers", "block", "publish_seconds")}
+        how = {name: getattr(self, name) for name in ("device", "architecture", "basis", "workers", "block", "publish_seconds")}
         return always | {name: value for name, value in how.items() if value != type(self).__dataclass_fields__[name].default}
 
     def check_here(self, layers: int | None) -> None:

@@ -13,6 +13,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from core.bases.basis import Basis, basis_at
 from core.errors import AtlasError
 from core.runs.interactive import Say
 from core.runs.thresholds import STEPS, Thresholds, load_thresholds
@@ -50,6 +51,7 @@ class ModelOperations:
         # each other: 98 tokens through SmolLM2 on two busy cores took 0.5 to 2 s with one thread, 4 to 10 s with two.
         torch.set_num_threads(min(torch.get_num_threads(), max(1, (os.cpu_count() or 1) // 2)))
         self._subjects: OrderedDict[tuple[str, str], Subject] = OrderedDict()
+        self._bases: Remembered[tuple[str, str, str, str, str], Basis] = Remembered(8)
         self._thresholds: Remembered[FileKey, tuple[IndexInfo, dict[Site, Thresholds]]] = Remembered(4)
         self._table: dict[str, Callable[[Mapping[str, Any], Say], dict[str, Any]]] = {
             "warm": self._warm,
@@ -75,7 +77,8 @@ class ModelOperations:
         subject = self._subject(slug, index, say)
         tokens, first = _encode(subject, index, args)
         say("reading the text")
-        return {"run": index.run, "tokens": tokens[first:], "bos": bool(first), **try_text(subject, tokens, first, thresholds)}
+        bases = {site: self._basis(subject, index, site) for site in thresholds}
+        return {"run": index.run, "tokens": tokens[first:], "bos": bool(first), **try_text(subject, tokens, first, thresholds, bases)}
 
     def _unit_on_text(self, args: Mapping[str, Any], say: Say) -> dict[str, Any]:
         name = UnitName.parse(_text(args, "unit"))
@@ -89,7 +92,7 @@ class ModelOperations:
             "run": index.run,
             "tokens": tokens[first:],
             "bos": bool(first),
-            "activations": _read_unit(subject, tokens, name)[first:].tolist(),
+            "activations": _read_unit(subject, self._basis(subject, index, name.site), tokens, name.index)[first:].tolist(),
             "thresholds": dict(zip(STEPS, steps, strict=True)),
         }
 
@@ -103,7 +106,8 @@ class ModelOperations:
         subject = self._subject(name.subject, index, say)
         say("reading the context")
         tokens = text.of(rank).tolist()
-        activations: list[float | None] = _read_unit(subject, tokens, name).tolist()
+        basis = self._basis(subject, index, name.site)
+        activations: list[float | None] = _read_unit(subject, basis, tokens, name.index).tolist()
         if index.slice["bos"]:
             activations[0] = None
         return {"run": index.run, "context": rank, "tokens": tokens, "activations": activations}
@@ -144,8 +148,16 @@ class ModelOperations:
             raise AtlasError(f"The model “{slug}” has other weights than the run “{index.run}” read: index it again.")
         return subject
 
+    def _basis(self, subject: Subject, index: IndexInfo, site: Site) -> Basis:
+        """How the index read the site, its weights kept from before."""
+        told: str = index.dictionary(site).get("weights_sha256", "")
+        key = (subject.info.slug, subject.dtype_name, str(site), index.basis, told)
+        return self._bases.get(key, lambda: basis_at(self._workspace, subject, site, index.basis, told or None))
 
-def try_text(subject: Subject, tokens: list[int], first: int, thresholds: Mapping[Site, Thresholds]) -> dict[str, Any]:
+
+def try_text(
+    subject: Subject, tokens: list[int], first: int, thresholds: Mapping[Site, Thresholds], bases: Mapping[Site, Basis]
+) -> dict[str, Any]:
     """Where units fire strongly against their own corpus. Positions before `first` (a BOS) are left out.
 
     Returns `sites`, in the model's order; `fires` [sites][tokens]: how many of the site's units exceed their own 99.9th percentile;
@@ -156,7 +168,7 @@ def try_text(subject: Subject, tokens: list[int], first: int, thresholds: Mappin
     found: list[_Candidates] = [[] for _ in tokens[first:]]
 
     def handler(site: Site) -> Callable[[Tensor], None]:
-        return lambda activations: keep(site, activations[0, first:].float().cpu().numpy())
+        return lambda activations: keep(site, bases[site].read(activations[0, first:]).float().cpu().numpy())
 
     def keep(site: Site, values: Floats) -> None:
         known = thresholds[site]
@@ -188,9 +200,9 @@ def try_text(subject: Subject, tokens: list[int], first: int, thresholds: Mappin
     return {"sites": [str(site) for site in sites], "fires": [fires[site] for site in sites], "strongest": strongest}
 
 
-def _read_unit(subject: Subject, tokens: list[int], name: UnitName) -> Floats:
+def _read_unit(subject: Subject, basis: Basis, tokens: list[int], unit: int) -> Floats:
     """The unit's activation on every token, float32, shape (tokens,)."""
-    return subject.capture(torch.tensor([tokens]), [name.site])[name.site][0, :, name.index].float().cpu().numpy()
+    return basis.read(subject.capture(torch.tensor([tokens]), [basis.site])[basis.site][0])[:, unit].float().cpu().numpy()
 
 
 def _encode(subject: Subject, index: IndexInfo, args: Mapping[str, Any]) -> tuple[list[int], int]:

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 from core.errors import AtlasError, shown
 from core.store.parts import DamagedPart, FileKey, Remembered, file_key
-from core.units import SITE_KINDS, Site, SiteKind, UnitName, check_slug, in_order
+from core.units import NEURONS, SITE_KINDS, Site, SiteKind, UnitName, check_slug, in_order
 from core.workspace import Workspace
 
 MANIFEST_SCHEMA = 1
@@ -57,7 +57,12 @@ class IndexInfo:
 
     def units_at(self, site: Site) -> int:
         """How many units the basis has at a site."""
-        return int(self.subject["widths"][site.kind])
+        units: dict[str, Any] = self.manifest.get("units") or {}
+        return int(units.get(str(site), self.subject["widths"][site.kind]))
+
+    def dictionary(self, site: Site) -> dict[str, Any]:
+        """What the run says of the dictionary at a site, see `core.bases.basis.Basis.said`; empty for plain neurons."""
+        return (self.manifest.get("dictionaries") or {}).get(str(site), {})
 
     def part(self, site: Site, name: str) -> Path:
         """The Parquet file `name` (units, records, positions) of a site."""
@@ -65,8 +70,20 @@ class IndexInfo:
 
     def effects(self, site: Site) -> Path | None:
         """The effects file of a site, None while there is none."""
-        entry = self.manifest.get("effects", {}).get(str(site))
+        return self._late("effects", site)
+
+    def codes(self, site: Site) -> Path | None:
+        """The file with every non-zero activation of a site's units; None while there is none, and for units that are not sparse."""
+        return self._late("codes", site)
+
+    def _late(self, what: str, site: Site) -> Path | None:
+        entry = (self.manifest.get(what) or {}).get(str(site))
         return None if entry is None else self.folder / entry["path"]
+
+    def late(self) -> list[tuple[str, Path, dict[str, Any]]]:
+        """The files that are made when all is read: (site, path, its entry in the manifest)."""
+        found = [(site, entry) for what in ("effects", "codes") for site, entry in (self.manifest.get(what) or {}).items()]
+        return [(site, self.folder / entry["path"], entry) for site, entry in found]
 
     def parts(self) -> list[tuple[str, str, Path, dict[str, Any]]]:
         """Every file of the generation: (site, name, path, its entry in the manifest)."""
@@ -75,8 +92,8 @@ class IndexInfo:
 
     @property
     def bytes(self) -> int:
-        """Size of the generation's files on disk, effects included."""
-        entries = [entry for *_, entry in self.parts()] + list(self.manifest.get("effects", {}).values())
+        """Size of the generation's files on disk, the late ones included."""
+        entries = [entry for *_, entry in self.parts()] + [entry for *_, entry in self.late()]
         return sum(int(entry["bytes"]) for entry in entries)
 
 
@@ -88,7 +105,7 @@ class NewerManifest(Exception):
 
 
 def indexes(workspace: Workspace) -> list[IndexInfo]:
-    """Every readable index, the one over most tokens first, the newer first among equals. Damaged manifests are left out."""
+    """Every readable index: those of plain neurons first, then the one over most tokens, then the newer. Damaged manifests are left out."""
     return scan(workspace)[0]
 
 
@@ -128,14 +145,17 @@ def indexes_of(workspace: Workspace, subject: str | None, run: str | None = None
     return mine
 
 
-def find_index(workspace: Workspace, subject: str, site: Site, run: str | None = None) -> IndexInfo:
-    """The index that answers for a site: of run `run`, else the one over most tokens. Raises AtlasError saying what there is."""
+def find_index(workspace: Workspace, subject: str, site: Site, basis: str = NEURONS, run: str | None = None) -> IndexInfo:
+    """The index that answers for a basis at a site: of run `run`, else the one over most tokens. Raises AtlasError saying what there is."""
     mine = indexes_of(workspace, subject, run)
     if site.layer >= mine[0].n_layers:
         raise AtlasError(f"Layer {site.layer} is out of range: the model's layers are 0 to {mine[0].n_layers - 1}.")
     for index in mine:
-        if site in index.published:
+        if site in index.published and index.basis == basis:
             return index
+    others = sorted({index.basis for index in mine if site in index.published})
+    if others:
+        raise AtlasError(f"{site} is not indexed in the basis “{shown(basis)}”: the index has {', '.join(others)}.")
     have = {site for index in mine for site in index.published}
     if not have:
         raise AtlasError(f"{site} of {subject} is not indexed yet: its first results are still being made.")
@@ -144,9 +164,7 @@ def find_index(workspace: Workspace, subject: str, site: Site, run: str | None =
 
 def find_unit(workspace: Workspace, name: UnitName, run: str | None = None) -> IndexInfo:
     """The index that answers for a unit, which it holds: of run `run`, else the one over most tokens. Raises AtlasError."""
-    index = find_index(workspace, name.subject, name.site, run)
-    if name.basis != index.basis:
-        raise AtlasError(f"{name.site} is not indexed in the basis “{name.basis}”: the index has {index.basis}.")
+    index = find_index(workspace, name.subject, name.site, name.basis, run)
     width = index.units_at(name.site)
     if not 0 <= name.index < width:
         raise AtlasError(f"Unit {name.index} is out of range: {name.site} has units 0 to {width - 1}.")
@@ -214,7 +232,7 @@ def _present(names: Iterable[str]) -> str:
 def scan(workspace: Workspace) -> tuple[list[IndexInfo], dict[str, str]]:
     """What `indexes` returns and, by run, the sentences of `damaged`, in one reading."""
     found, broken = scan_manifests(workspace, _manifests, _read)
-    return sorted(found, key=lambda index: (-index.tokens_done, -index.written, index.run)), broken
+    return sorted(found, key=lambda index: (index.basis != NEURONS, -index.tokens_done, -index.written, index.run)), broken
 
 
 def scan_manifests(

@@ -40,9 +40,7 @@ def verify(index: IndexInfo, *, whole: bool) -> None:
 
     Raises FileNotFoundError and DamagedPart.
     """
-    effects: dict[str, dict[str, Any]] = index.manifest.get("effects", {})
-    entries = [(path, entry) for *_, path, entry in index.parts()]
-    entries += [(index.folder / entry["path"], entry) for entry in effects.values()]
+    entries = [(path, entry) for *_, path, entry in [*index.parts(), *index.late()]]
     for path, entry in entries:
         size = path.stat().st_size
         if size != int(entry["bytes"]):

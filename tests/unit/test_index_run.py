@@ -224,7 +224,7 @@ def test_damaged_effects_are_made_again(place: Place, uncut: dict[str, pa.Table]
     path = workspace.runs / "effects" / "effects" / "mlp.1.parquet"
     path.write_bytes(path.read_bytes()[:-50])
     progress = do_run(workspace, "effects", {**params, "publish_seconds": 1000})
-    assert "removed mlp.1.parquet, which is damaged" in progress.lines
+    assert "removed effects/mlp.1.parquet, which is damaged" in progress.lines
     assert_same(tables(workspace, "effects"), uncut)
 
 

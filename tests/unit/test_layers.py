@@ -18,16 +18,19 @@ MAY_IMPORT: dict[str, set[str]] = {
     "vocab": {"errors", "workspace"},
     "corpus": {"errors", "units", "workspace", "vocab"},
     "subject": {"errors", "units", "workspace", "vocab"},
-    "index": {"errors", "units", "workspace", "vocab", "corpus", "subject", "runs.progress"},
+    "bases": {"errors", "units", "workspace", "vocab", "corpus", "subject", "runs.progress", "index.request", "index.jit"},
+    "index": {"errors", "units", "workspace", "vocab", "corpus", "subject", "bases", "runs.progress"},
     "store": {"errors", "units", "workspace", "vocab", "index.bands", "index.bins", "subject.info"}
     | {"autointerp.pattern", "autointerp.scoring"},
     "sqlite": {"errors"},
     "llm": {"errors", "sqlite", "workspace"},
-    "autointerp": {"errors", "units", "workspace", "vocab", "store", "subject", "llm", "runs.progress", "runs.client"},
+    "autointerp": {"errors", "units", "workspace", "vocab", "store", "subject", "bases.basis", "llm", "runs.progress", "runs.client"},
     "runs": {"errors", "sqlite", "units", "workspace", "vocab"},
     "findings": {"errors", "sqlite", "units", "workspace"},
     "ui": {"errors", "units", "workspace", "vocab", "store", "runs", "corpus.spec", "subject.info", "index.bins", "index.request"}
     | {"findings", "llm.endpoint", "llm.estimate", "llm.listing"}
+    | {f"bases.{name}" for name in ("info", "shelf", "curves", "metric_names", "train_request", "fit_request", "measure_request")}
+    | {"bases.formats.bring_request"}
     | {f"autointerp.{name}" for name in ("request", "cost", "studies", "scoring", "splits", "calibration", "files", "explanation")}
     | {f"autointerp.{name}" for name in ("selection", "comparison", "puzzles", "puzzle_request")},
 }
