@@ -1,0 +1,192 @@
+"""The training run: load the model and the text, train, put the dictionaries on the shelf."""
+
+import json
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+import core
+from core.bases import checkpoint
+from core.bases.curves import CurveWriter
+from core.bases.dictionary import Dictionary
+from core.bases.info import BasisInfo
+from core.bases.metrics import measure
+from core.bases.prepare import Job, load_job
+from core.bases.shelf import DESCRIPTION, Shelved, find, folder_of
+from core.bases.stream import Source, Stream
+from core.bases.train_request import TrainRequest
+from core.bases.trainer import Trainer
+from core.errors import AtlasError
+from core.runs.progress import Cancelled, Progress
+from core.units import Site
+from core.workspace import Workspace, write_json
+
+SCHEMA = 1
+_LOOKED_AT = 8
+"""Held-out contexts over which the loss recovered is looked at on the way."""
+
+
+def run_train(workspace: Workspace, run_dir: Path, params: dict[str, Any], progress: Progress) -> None:
+    """Train the dictionaries of a request, or go on from the last checkpoint. Raises AtlasError, and Cancelled.
+
+    A run that goes on ends with the same weights as one that was never stopped, on the same machine with the same number of threads.
+    """
+    request = TrainRequest.from_params(params)
+    job = load_job(workspace, request, progress)
+    source = source_of(job, request)
+    request.units(source.width)
+    _check_names(workspace, job, source.site, request, run_dir.name)
+    stream = Stream(source, batch=request.batch, buffer=request.buffer, block=request.block, seed=request.seed)
+    saved = checkpoint.load(run_dir)
+    curves = CurveWriter(run_dir, int(saved[1]["curves"]) if saved is not None else 0)
+    trainer = Trainer(request, stream, curves, job.subject.device)
+    if saved is not None:
+        trainer.load(*saved)
+        progress.log(f"going on after {trainer.seen:,} vectors")
+    total = request.steps * request.batch
+    keeper = _Keeper(run_dir, trainer, request.checkpoint_seconds)
+
+    def tick(done: int) -> None:
+        keeper.tick()
+        progress.update(done, total, "", "vectors")
+
+    progress.stage("training")
+    try:
+        trainer.run(tick, lambda one: _recovered(one, job, progress, total))
+    except Cancelled:
+        keeper.save()  # somebody stops the run, who may go on with it later
+        raise
+    progress.stage("putting the dictionaries on the shelf")
+    shelved = [one.save(workspace) for one in dictionaries(trainer, job, run_dir.name)]
+    _publish(run_dir, request, job, trainer, shelved)
+    checkpoint.remove(run_dir)
+    progress.update(total, total, "", "vectors")
+
+
+def source_of(job: Job, request: TrainRequest) -> Source:
+    """Where the activations come from. Raises AtlasError for a layer or head that the model does not have."""
+    site, card = Site.parse(request.site), job.subject.info
+    if site.layer >= card.n_layers:
+        raise AtlasError(f"{site} is out of range: the layers of {card.slug} are 0 to {card.n_layers - 1}.")
+    width = card.widths[site.kind]
+    if request.head is None:
+        return Source(job.subject, job.piece, job.train, site, 0, width)
+    heads = int(getattr(job.subject.model.config, "num_attention_heads", 0) or 0)
+    if heads < 1 or width % heads:
+        raise AtlasError(f"{card.slug} does not say how {site} is divided into heads: leave the head out.")
+    if request.head >= heads:
+        raise AtlasError(f"Head {request.head} is out of range: the heads of {site} are 0 to {heads - 1}.")
+    part = width // heads
+    return Source(job.subject, job.piece, job.train, site, request.head * part, part)
+
+
+def dictionaries(trainer: Trainer, job: Job, run: str) -> list[Dictionary]:
+    """What is trained, as it is now."""
+    request, card, source = trainer.request, job.subject.info, trainer.stream.source
+    made: list[Dictionary] = []
+    for member in trainer.members:
+        learner, d = member.learner, source.width
+        tied = request.kind == "tied"
+        of_kind: dict[str, Any] = (
+            {"alpha": member.alpha, "mse_reduction": request.mse_reduction, "alpha_sum": learner.alpha, "alpha_mean": learner.alpha / d}
+            if tied
+            else {"k": request.k, "k_aux": request.k_aux or max(1, d // 2), "aux_coefficient": request.aux_coefficient}
+        )
+        recipe = {
+            "run": run,
+            "kind": request.kind,
+            **of_kind,
+            "ratio": request.ratio,
+            "centre": request.centre,
+            "scale": trainer.how.scale,
+            "tokens": trainer.seen,
+            "dead_tokens": request.patience,
+            "screened": trainer.screen,
+            **{name: getattr(request, name) for name in ("batch", "lr", "warmup", "decay", "seed", "buffer", "block", "revive")},
+            "corpus": request.corpus.to_json(),
+            "slice": job.piece.id,
+            "model": {"dtype": job.subject.dtype_name, "device": str(job.subject.device)},
+            "code": core.__version__,
+        }
+        info = BasisInfo(
+            name=member.name,
+            subject=card.slug,
+            site=source.site,
+            family="sae",
+            rule="relu" if tied else "topk",
+            d_in=d,
+            units=len(member.last),
+            weights_hash=card.weights_hash,
+            head=request.head,
+            k=None if tied else request.k,
+            tied=tied,
+            subtract_decoder_bias=not tied,
+            prepare=trainer.how,
+            recipe=recipe,
+            created=time.time(),
+        )
+        made.append(Dictionary(info, {name: one.detach().clone() for name, one in learner.tensors().items()}))
+    return made
+
+
+class _Keeper:
+    """Takes checkpoints at intervals, of states that are good."""
+
+    def __init__(self, run_dir: Path, trainer: Trainer, seconds: float) -> None:
+        self._run_dir, self._trainer, self._seconds = run_dir, trainer, seconds
+        self._since = time.monotonic()
+
+    def tick(self) -> None:
+        if time.monotonic() - self._since >= self._seconds and self._trainer.healthy:
+            self.save()
+
+    def save(self) -> None:
+        checkpoint.save(self._run_dir, *self._trainer.state())
+        self._since = time.monotonic()
+
+
+def _recovered(trainer: Trainer, job: Job, progress: Progress, total: int) -> list[float | None]:
+    """Loss recovered over the first few held-out contexts."""
+    found = measure(
+        job.subject,
+        dictionaries(trainer, job, "under way"),
+        job.piece,
+        job.held_out[:_LOOKED_AT],
+        lambda _done, _of: progress.update(trainer.seen, total, "looking at the loss recovered", "vectors"),
+    )
+    return [one["loss_recovered"] for one in found]
+
+
+def _check_names(workspace: Workspace, job: Job, site: Site, request: TrainRequest, run: str) -> None:
+    """A dictionary that another run made is not replaced. Raises AtlasError."""
+    for name in request.names():
+        slug = job.subject.info.slug
+        if not (folder_of(workspace, slug, site, name) / DESCRIPTION).is_file():
+            continue
+        if find(workspace, slug, site, name).info.recipe.get("run") != run:
+            raise AtlasError(f"There is a dictionary “{name}” at {site} of {slug} already: choose another name, or remove that one.")
+
+
+def _publish(run_dir: Path, request: TrainRequest, job: Job, trainer: Trainer, shelved: Sequence[Shelved]) -> None:
+    results = [
+        {"key": one.info.key, "units": one.info.units, "alpha": one.info.recipe.get("alpha"), "weights": one.hash} for one in shelved
+    ]
+    write_json(
+        run_dir / "manifest.json",
+        {
+            "schema": SCHEMA,
+            "kind": "sae",
+            "run": run_dir.name,
+            "state": "complete",
+            "subject": job.subject.info.to_json(),
+            "slice": job.piece.info,
+            "request": json.loads(json.dumps(request.params())),
+            "tokens_done": trainer.seen,
+            "passes": trainer.stream.blocks * request.block / len(job.train),
+            "dictionaries": results,
+            "provenance": {**job.subject.provenance(), "threads": torch.get_num_threads(), "code": core.__version__},
+        },
+    )
