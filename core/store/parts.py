@@ -89,7 +89,13 @@ _groups: Remembered[tuple[FileKey, int, tuple[str, ...]], Any] = Remembered(_OPE
 
 
 def read_unit(path: Path, unit: int, columns: Sequence[str]) -> list[dict[str, Any]]:
-    """The rows of one unit as Python values, `[]` when it has none. Reads one row group.
+    """The rows of one unit as Python values, `[]` when it has none. Raises as `unit_table` does."""
+    table = unit_table(path, unit, columns)
+    return [] if table is None else table.to_pylist()
+
+
+def unit_table(path: Path, unit: int, columns: Sequence[str]) -> Any:
+    """The rows of one unit as a pyarrow table, None when it has none. Reads one row group.
 
     Raises FileNotFoundError when the file is gone and DamagedPart when it cannot be read.
     """
@@ -98,11 +104,11 @@ def read_unit(path: Path, unit: int, columns: Sequence[str]) -> list[dict[str, A
         footer = _footers.get(key, lambda: _read_footer(path))
         group = int(np.searchsorted(footer.firsts, unit, side="right")) - 1
         if group < 0:
-            return []
+            return None
         table = _groups.get((key, group, tuple(columns)), lambda: _read_group(path, footer, group, columns))
         units = table.column("unit").to_numpy()
         start, end = np.searchsorted(units, [unit, unit + 1])
-        return table.slice(start, end - start).to_pylist()
+        return table.slice(start, end - start) if end > start else None
 
 
 def read_columns(path: Path, columns: Sequence[str]) -> Any:
