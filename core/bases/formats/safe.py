@@ -214,7 +214,7 @@ def load_npz(path: Path, names: Iterable[str]) -> dict[str, Tensor]:
                         raise ValueError("not plain numbers of the stated shape")
                     numbers = np.frombuffer(file.read(), dtype)
                 ordered = numbers.reshape(shape[::-1]).T if fortran else numbers.reshape(shape)
-                found[name] = torch.from_numpy(np.ascontiguousarray(ordered, dtype=np.float32).reshape(shape))
+                found[name] = torch.from_numpy(np.array(ordered, dtype=np.float32, order="C"))
             except (OSError, ValueError, zipfile.BadZipFile, EOFError, RuntimeError, NotImplementedError) as error:
                 raise AtlasError(f"“{name}” in {path.name} cannot be read ({_first(error)}): fetch the file again.") from None
     return found
