@@ -11,8 +11,9 @@ import os
 import sys
 from typing import NoReturn
 
-from core.commands import explaining_options
+from core.commands import bases_options, explaining_options
 from core.commands.follow import INTERRUPTED, Interrupted
+from core.commands.text_options import add_model, add_text
 from core.errors import AtlasError, explain_os_error
 from core.workspace import WORKSPACE_ENV, Workspace
 
@@ -25,6 +26,7 @@ _COMMANDS = {
     "show": "core.commands.reading:show",
     "top": "core.commands.reading:top",
     **explaining_options.COMMANDS,
+    **bases_options.COMMANDS,
     "rebuild": "core.commands.serving:rebuild",
     "serve": "core.commands.serving:serve",
 }
@@ -93,6 +95,7 @@ def _parser() -> argparse.ArgumentParser:
     top.add_argument("--run", help="the index run to compare with")
     top.add_argument("--n", type=int, default=20, help="how many units (20)")
     explaining_options.add_explaining(add)
+    bases_options.add_bases(add, shared)
     add("rebuild", "Make the cache again from the runs.")
     serve = add("serve", "Open the dashboard.")
     serve.add_argument("--port", type=int, default=8501, help="(8501)")
@@ -109,24 +112,8 @@ def _add_common(parser: argparse.ArgumentParser, workspace: str | None, json: bo
 
 
 def _add_index(parser: argparse.ArgumentParser) -> None:
-    model = parser.add_argument_group("model")
-    model.add_argument(
-        "--model", default="smollm2-135m-instruct", metavar="PATH_OR_ID", help="a folder, hub id or known name (the embedded one)"
-    )
-    model.add_argument("--revision", help="of a hub id")
-    model.add_argument("--dtype", default="float32", help="float32 or bfloat16 (float32)")
-    model.add_argument("--device", help="auto, cpu, cuda or mps (auto)")
-    model.add_argument("--architecture", metavar="PATHS", help="module paths of an unknown architecture: blocks=…,mlp=…,attn=…")
-    model.add_argument("--sites", default="mlp.all", help="such as mlp.all, resid.0-5 or mlp.3,attn.3 (mlp.all)")
-    text = parser.add_argument_group("text")
-    text.add_argument(
-        "--corpus", default="embedded", metavar="PATH_OR_NAME", help="a file, a folder, a dataset's name, or embedded (embedded)"
-    )
-    text.add_argument("--split", help="of a dataset (train)")
-    text.add_argument("--field", help="the column or key that holds the text")
-    text.add_argument("--contexts", type=int, default=4096, help="how many (4096)")
-    text.add_argument("--length", type=int, default=64, help="tokens in a context (64)")
-    text.add_argument("--stride", type=int, help="tokens from one context's start to the next (the length)")
-    text.add_argument("--bos", action=argparse.BooleanOptionalAction, default=None, help="put a BOS token first (what the tokenizer does)")
+    add_model(parser)
+    parser.add_argument("--sites", default="mlp.all", help="such as mlp.all, resid.0-5 or mlp.3,attn.3 (mlp.all)")
+    add_text(parser, "embedded", 4096, "4096")
     parser.add_argument("--workers", type=int, help="processes that share the work")
     parser.add_argument("--detach", action="store_true", help="do not wait for its end")

@@ -3,7 +3,7 @@
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any, ClassVar, Self
 
 from core.corpus.sources import check_source
@@ -51,7 +51,8 @@ class JobRequest:
     @classmethod
     def from_params(cls, params: Mapping[str, Any]) -> Self:
         """Read a run's parameters, or what a person typed. Those left out or null take their defaults. Raises AtlasError."""
-        unknown = sorted(str(name) for name in params if name not in cls.__dataclass_fields__)
+        names = {one.name for one in fields(cls)}
+        unknown = sorted(str(name) for name in params if name not in names)
         if unknown:
             raise AtlasError(f"{cls.WHAT} has no parameter “{shown(unknown[0])}”: leave it out.")
         given = _tidy(params)
@@ -67,7 +68,7 @@ class JobRequest:
 
     def params(self) -> dict[str, Any]:
         """The parameters of the run. Equal requests give equal parameters, so that they are not done twice."""
-        values = {name: getattr(self, name) for name in self.__dataclass_fields__}
+        values = {name: getattr(self, name) for name in (one.name for one in fields(self))}
         values["corpus"] = self.corpus.to_json()
         return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
 

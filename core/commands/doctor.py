@@ -27,6 +27,7 @@ PACKAGES = (
     "streamlit",
     "plotly",
     "openai",
+    "scikit-learn",
 )
 LOW_DISK = 3 << 30
 """Less than this is too little for the embedded model (540 MB), its index (0.9 GB) and the cache."""
@@ -114,7 +115,15 @@ def _workspace(workspace: Workspace) -> list[Check]:
         written = Check("workspace", False, f"{workspace.path} cannot be written ({error.strerror}): choose another with --workspace")
     free = shutil.disk_usage(workspace.path).free
     disk = Check("disk", free >= LOW_DISK, f"{free / 1e9:,.1f} GB free", needed=False)
-    return [written, disk, _registry(workspace), *_indexes(workspace), *_explanations(workspace), _cache(workspace)]
+    return [
+        written,
+        disk,
+        _registry(workspace),
+        *_indexes(workspace),
+        *_explanations(workspace),
+        *_dictionaries(workspace),
+        _cache(workspace),
+    ]
 
 
 def _registry(workspace: Workspace) -> Check:
@@ -163,6 +172,21 @@ def _explanations(workspace: Workspace) -> list[Check]:
     checks = [Check(f"explanations {run}", False, sentence) for run, sentence in sorted(wrong.items())]
     sound = sum(explained.run not in wrong for explained in found)
     return [*checks, Check("explanations", True, f"{sound} run{'s' if sound != 1 else ''} with all their files")]
+
+
+def _dictionaries(workspace: Workspace) -> list[Check]:
+    """Whether every dictionary's description can be read and its weights are those that were put there."""
+    from core.bases.shelf import check_weights, damaged, shelved
+
+    broken = [Check("dictionary", False, sentence) for sentence in damaged(workspace)]
+    sound = 0
+    for one in shelved(workspace):
+        try:
+            check_weights(one)
+            sound += 1
+        except AtlasError as error:
+            broken.append(Check(f"dictionary {one.info.key}", False, str(error)))
+    return [*broken, Check("dictionaries", True, f"{sound} with their weights")]
 
 
 def _cache(workspace: Workspace) -> Check:

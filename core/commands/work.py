@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 from typing import Any, cast
 
+from core.bases import run_titles
 from core.commands.follow import as_document, describe, follow
 from core.commands.output import duration, emit, note, number, table
 from core.errors import AtlasError
@@ -26,8 +27,8 @@ def index(arguments: argparse.Namespace, workspace: Workspace) -> int:
     of_text = {name: getattr(arguments, name) for name in ("split", "field", "contexts", "length", "stride", "bos")}
     request = IndexRequest.from_params(
         {
-            "model": _absolute(arguments.model),
-            "corpus": {"source": _absolute(arguments.corpus), **of_text},
+            "model": absolute(arguments.model),
+            "corpus": {"source": absolute(arguments.corpus), **of_text},
             **{name: getattr(arguments, name) for name in ("revision", "sites", "dtype", "device", "architecture", "workers")},
         }
     )
@@ -51,6 +52,10 @@ def resume(arguments: argparse.Namespace, workspace: Workspace) -> int:
         from core.commands import explaining
 
         return explaining.carry_out(arguments, workspace, run)
+    if run.kind in run_titles.KINDS:
+        from core.commands import bases
+
+        return bases.carry_out(arguments, workspace, run)
     return _carry_out(arguments, workspace, run)
 
 
@@ -140,6 +145,10 @@ def take_in(workspace: Workspace) -> list[str]:
 
 def _is_damaged(workspace: Workspace, run: Run) -> bool:
     """Whether the files of a done run are not what its manifest says."""
+    if run.kind in run_titles.KINDS:
+        from core.commands import bases
+
+        return bases.is_damaged(workspace, run)
     from core.store.catalog import load_index
     from core.store.explained import load_explained
     from core.store.explained_ingest import verify_run
@@ -156,7 +165,7 @@ def _is_damaged(workspace: Workspace, run: Run) -> bool:
     return False
 
 
-def _absolute(text: str) -> str:
+def absolute(text: str) -> str:
     """Paths are taken from where the command was typed; the worker runs elsewhere."""
     path = os.path.expanduser(text)  # an unknown user's ~ stays as it is
     return str(Path(path).absolute()) if text and (os.path.exists(path) or text.startswith(("~", "./", "../"))) else text
@@ -167,6 +176,8 @@ def _about(run: Run) -> str:
         return describe(run).partition(": ")[2]
     if run.error:
         return run.error
+    if told := run_titles.title(run.kind, run.params):
+        return told
     corpus = run.params.get("corpus")
     source = cast(dict[str, Any], corpus).get("source", "") if isinstance(corpus, dict) else ""
     return " over ".join(part for part in (str(run.params.get("model", "")), str(source)) if part)

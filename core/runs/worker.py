@@ -21,6 +21,10 @@ KINDS: Mapping[str, str] = {
     "index": "core.index.indexer:run_index",
     "explain": "core.autointerp.run:run_explain",
     "puzzles": "core.autointerp.puzzle_run:run_puzzles",
+    "sae": "core.bases.train_run:run_train",
+    "dictionary": "core.bases.formats.bring_run:run_bring",
+    "basis": "core.bases.fit_run:run_fit",
+    "measure": "core.bases.measure_run:run_measure",
 }
 """Kind of run -> `module:function`, imported when the first run of the kind comes."""
 

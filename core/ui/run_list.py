@@ -7,6 +7,7 @@ from typing import Literal
 
 import streamlit as st
 
+from core.bases.run_titles import title as dictionary_title
 from core.errors import AtlasError
 from core.runs.processes import tail
 from core.runs.registry import Run
@@ -36,9 +37,9 @@ def run_list(server: Server) -> None:
 
 
 def title(run: Run) -> str:
-    """What a run is about, in a line: model, text, sites; of one that explains, who and how many."""
+    """What a run is about, in a line: model, text, sites; of one that explains, who and how many; of dictionaries, which."""
     if run.kind != "index":
-        return explained_title(run.params) or run.kind
+        return dictionary_title(run.kind, run.params) or explained_title(run.params) or run.kind
     params = run.params
     corpus = params.get("corpus")
     source = corpus.get("source") if isinstance(corpus, dict) else corpus
