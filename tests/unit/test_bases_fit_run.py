@@ -26,6 +26,7 @@ from core.units import Site
 from core.workspace import Workspace, write_json
 from tests.job_text import write_text
 from tests.models import D_MODEL, make_tiny_model
+from tests.unit.test_docs_formats import _keys
 
 
 class Watched:
@@ -309,3 +310,14 @@ def test_a_damaged_dictionary_is_made_again(workspace: Workspace, base: Path) ->
     run_fit(workspace, run, fitting(base, families=["pca"], sites="resid.0"), Watched())
     assert find_named(workspace, "pca").hash == one.hash
     load(find_named(workspace, "pca"))
+
+
+def test_the_manifests_and_metrics_are_those_that_are_described(workspace: Workspace, base: Path) -> None:
+    run_fit(workspace, folder(workspace, "basis-1"), fitting(base, families=["axes"], sites="resid.0"), Watched())
+    made = manifest(workspace, "basis-1")
+    assert set(made) == _keys("The manifest of a run of kind `basis`")
+    assert set(made["dictionaries"][0]) == {"key", "family", "k", "units", "weights"}
+    run_measure(workspace, folder(workspace, "measure-1"), measuring(base, ["tiny/resid.0/axes"]), Watched())
+    measured = manifest(workspace, "measure-1")
+    assert set(measured) == _keys("The manifest of a run of kind `measure`")
+    assert set(measured["metrics"]["tiny/resid.0/axes"]) == _keys("What was measured of one dictionary")
