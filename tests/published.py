@@ -82,7 +82,8 @@ def write_sparsify(folder: Path, given: Arrays, k: int = 3, **config: Any) -> Pa
 def write_gemma_scope(folder: Path, given: Arrays) -> Path:
     """`params.npz`."""
     folder.mkdir(parents=True, exist_ok=True)
-    np.savez(folder / "params.npz", **{name: given[name] for name in ("W_enc", "b_enc", "W_dec", "b_dec", "threshold")})
+    stored: dict[str, Any] = {name: given[name] for name in ("W_enc", "b_enc", "W_dec", "b_dec", "threshold")}
+    np.savez(folder / "params.npz", **stored)
     return folder
 
 

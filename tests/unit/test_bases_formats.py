@@ -66,7 +66,12 @@ def test_each_rule_of_sae_lens_gives_the_codes_of_a_plain_loop(
 
 
 def test_the_flat_layout_of_before_version_6_means_the_same(tmp_path: Path) -> None:
-    old = {"activation_fn_str": "topk", "activation_fn_kwargs": {"k": 4}, "normalize_activations": False, "hook_point_head_index": None}
+    old: dict[str, Any] = {
+        "activation_fn_str": "topk",
+        "activation_fn_kwargs": {"k": 4},
+        "normalize_activations": False,
+        "hook_point_head_index": None,
+    }
     found = read(write_saelens(tmp_path / "a", GIVEN, flat=True, metadata={"hook_name": "blocks.8.hook_resid_pre"}, **old))
     np.testing.assert_allclose(codes(found), slow_codes("topk", GIVEN, X, 4), rtol=1e-5, atol=1e-5)
     assert (found.k, found.site, found.subtract_decoder_bias) == (4, Site("resid", 7), True)

@@ -182,9 +182,9 @@ class _Hub(http.server.BaseHTTPRequestHandler):
             siblings = [{"rfilename": path.relative_to(self.folder).as_posix(), "size": path.stat().st_size} for path in files]
             self._say(200, json.dumps({"id": "owner/saes", "sha": self.commit, "siblings": siblings}).encode())
             return
-        name = path.partition(f"/owner/saes/resolve/{self.commit}/")[2]
+        name = path.partition("/owner/saes/resolve/main/")[2]
         if not name or not (self.folder / name).is_file():
-            self._say(404, b"{}")
+            self._say(404, b"{}", {"X-Error-Code": "EntryNotFound" if name else "RepoNotFound"})
             return
         if self.command == "GET":
             self.asked.append(name)
@@ -225,25 +225,37 @@ def hub(tmp_path: Path) -> Iterator[tuple[str, list[str]]]:
 
 def test_online_only_the_files_of_the_one_dictionary_are_fetched(hub: tuple[str, list[str]], tmp_path: Path) -> None:
     code = """
-import sys
+import os
+from huggingface_hub import constants
 from core.bases.formats.hub import fetch
 from core.errors import AtlasError
-place, weights, commit = fetch("owner/saes", None, "layer_1")
-print(place.label, weights, commit, place.has("cfg.json"), place.has("sparsity.safetensors"))
+got = fetch("owner/saes", None, "layer_1")
+print(got.place.label, got.weights, got.commit, got.place.has("cfg.json"), got.place.has("sparsity.safetensors"))
 for repository, file in (("owner/saes", "layer_7"), ("owner/none", None)):
     try:
         fetch(repository, None, file)
     except AtlasError as error:
         print(error)
+constants.HF_HUB_OFFLINE = True
+print(fetch("owner/saes", "main", "layer_1") == got)
+constants.HF_HUB_OFFLINE = False
+os.environ["HF_ENDPOINT"] = constants.ENDPOINT = "http://127.0.0.1:9"
+print(fetch("owner/saes", None, None) == got)
+try:
+    fetch("owner/others", None, None)
+except AtlasError as error:
+    print(error)
 """
     environment = os.environ | {"HF_HUB_OFFLINE": "0", "HF_ENDPOINT": hub[0], "HF_HOME": str(tmp_path / "home"), "HF_HUB_DISABLE_XET": "1"}
     root = Path(__file__).resolve().parents[2]
     done = subprocess.run([sys.executable, "-c", code], cwd=root, env=environment, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0, done.stderr[-3000:]
-    first, missing, unknown = done.stdout.splitlines()
+    first, missing, unknown, offline, unplugged, unreachable = done.stdout.splitlines()
     assert first == f"owner/saes/layer_1 sae_weights.safetensors {'b' * 40} True False"
     assert "no dictionary at “layer_7”: it has layer_0, layer_1" in missing
     assert "There is no repository “owner/none” on the hub" in unknown
+    assert (offline, unplugged) == ("True", "True")  # from the cache, though it holds a part of the repository only
+    assert "“owner/others” is not on this machine and the hub cannot be reached" in unreachable
     assert sorted(hub[1]) == ["layer_1/cfg.json", "layer_1/sae_weights.safetensors"]
 
 

@@ -19,12 +19,12 @@ from core.bases.formats.place import READERS, locate
 from core.bases.formats.saelens import export
 from core.bases.info import Prepare
 from core.units import Site
-from tests.published import D, UNITS, arrays, dictionary, random, write_saelens
+from tests.published import UNITS, D, arrays, dictionary, random, write_saelens
 
 SIDE = Path(__file__).resolve().parents[1] / "dictionaries_side.py"
 VARIABLES = {"sae-lens": "ATLAS_SAELENS_PYTHON", "dictionary-learning": "ATLAS_DICTLEARN_PYTHON", "eai-sparsify": "ATLAS_SPARSIFY_PYTHON"}
 HEADS = 4
-CLOSE = {"rtol": 1e-5, "atol": 1e-5}
+CLOSE: dict[str, Any] = {"rtol": 1e-5, "atol": 1e-5}
 
 
 class Theirs:
@@ -122,7 +122,7 @@ def test_a_file_of_sae_lens_gives_its_codes_and_comes_back_to_it_unchanged(saele
 
     export(mine, tmp_path / "ours")
     again = saelens.ask("saelens_load", folder=str(tmp_path / "ours"), x=said["x"], heads=heads)
-    exact = {"rtol": 1e-6, "atol": 1e-6} if case in ("gated", "topk, decoder norms") else {"rtol": 0.0, "atol": 0.0}
+    exact: dict[str, Any] = {"rtol": 1e-6, "atol": 1e-6} if case in ("gated", "topk, decoder norms") else {"rtol": 0.0, "atol": 0.0}
     torch.testing.assert_close(torch.tensor(again["codes"]), torch.tensor(said["codes"]), **exact)
     torch.testing.assert_close(torch.tensor(again["out"]), torch.tensor(said["out"]), rtol=1e-5, atol=1e-5)
     assert again["architecture"] == config["architecture"]

@@ -114,9 +114,9 @@ def _open(source: str | Path, revision: str | None, file: str | None) -> _Origin
         raise AtlasError(f"There is nothing at {given[:200]}: check the path, or write a hub id as owner/name.")
     owner, name, *rest = given.split("/")
     repository, below = f"{owner}/{name}", "/".join([*rest, *([file] if file else [])]) or None
-    place, weights, commit = fetch(repository, revision, below)
-    where = place.label.removeprefix(repository).strip("/")
-    return _Origin(place, weights, {"from": "hub", "repository": repository, "revision": commit, "path": f"{where}/{weights}".lstrip("/")})
+    got = fetch(repository, revision, below)
+    where = f"{got.path}/{got.weights}".lstrip("/")
+    return _Origin(got.place, got.weights, {"from": "hub", "repository": repository, "revision": got.commit, "path": where})
 
 
 def _site(found: Found, given: Site | None) -> Site:
