@@ -1,6 +1,7 @@
 """Files as other tools write them become dictionaries with the codes that a plain loop gives, at the site that the file means."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from core.bases.dictionary import Dictionary
 from core.bases.formats.bring import detect
 from core.bases.formats.found import Found
 from core.bases.formats.hooks import hook_of_site, is_model, site_of_hook, site_of_module
@@ -144,6 +146,15 @@ def test_a_centred_dictionary_comes_back_with_its_reconstructions(tmp_path: Path
     x = torch.randn(9, mine.info.d_in) + 2
     for ours, theirs in zip(mine.reconstruct(x), back.reconstruct(x), strict=True):
         torch.testing.assert_close(theirs, ours, rtol=1e-5, atol=1e-5)
+
+
+def test_an_export_does_not_say_where_on_this_machine_the_text_lies(tmp_path: Path) -> None:
+    mine = random("relu", 1, tied=True)
+    recipe = {"corpus": {"source": str(tmp_path / "private" / "notes.txt"), "length": 64, "bos": True}}
+    export(Dictionary(replace(mine.info, recipe=recipe), mine.tensors), tmp_path / "a")
+    written = (tmp_path / "a" / "cfg.json").read_text("utf8")
+    assert "private" not in written
+    assert json.loads(written)["metadata"]["dataset_path"] == "notes.txt"
 
 
 def test_an_export_never_replaces_what_is_there(tmp_path: Path) -> None:

@@ -307,8 +307,13 @@ def _fold(dictionary: Dictionary) -> _Folded:
 
 
 def _metadata(info: BasisInfo, model: str | None, notes: list[str]) -> dict[str, Any]:
-    made = info.recipe.get("corpus")
-    corpus: dict[str, Any] = dict(made) if isinstance(made, dict) else {}
+    recipe = dict(info.recipe)
+    made = recipe.get("corpus")
+    corpus: dict[str, Any] = dict(cast(Mapping[str, Any], made)) if isinstance(made, Mapping) else {}
+    if Path(str(corpus.get("source", ""))).is_absolute():
+        # Where somebody's own text lies is nobody else's business.
+        corpus["source"] = Path(str(corpus["source"])).name
+        recipe["corpus"] = corpus
     about: Any = info.source.get("about")
     told: dict[str, Any] = dict(about) if isinstance(about, dict) else {}
     return {
@@ -331,7 +336,7 @@ def _metadata(info: BasisInfo, model: str | None, notes: list[str]) -> dict[str,
             "tied": info.tied,
             "centre": info.prepare.centre,
             "scale": info.prepare.scale,
-            "recipe": dict(info.recipe),
+            "recipe": recipe,
             "metrics": {name: info.metrics[name] for name in METRICS if name in info.metrics},
             "notes": notes,
         },
