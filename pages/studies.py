@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 
+import pandas as pd
 import streamlit as st
 
 from core.autointerp.request import ExplainRequest
@@ -9,8 +10,9 @@ from core.autointerp.studies import STUDIES, study_settings
 from core.errors import AtlasError
 from core.runs.registry import Run
 from core.store.explanation_queries import study as study_rows
-from core.ui import explain_settings, puzzle_section, state, study_table, unit_choice
+from core.ui import bases_choice, basis_table, explain_settings, puzzle_section, state, study_table, unit_choice
 from core.ui.address_fields import AddressFields
+from core.ui.basis_charts import basis_figure
 from core.ui.explain_choices import EXPLAINER_NAMES
 from core.ui.explain_form import asks_over_http, attempt, cannot_start, start_button, told
 from core.ui.explain_runs import explain_runs, shown_run
@@ -52,9 +54,14 @@ def form(server: Server) -> None:
     with right:
         model = " It varies what a language model is shown, so it needs one." if STUDIES[name].needs_model else ""
         quiet(f"{STUDIES[name].asks}{model}", small=False)
-    heading("Over which units", "the same ones under every setting")
-    index = unit_choice.index_field(server, fields)
-    units = attempt(lambda: unit_choice.unit_fields(server, fields, index, sample=SAMPLE))
+    across = STUDIES[name].across
+    heading("Over which units", "a sample of every basis at each site" if across else "the same ones under every setting")
+    if across:
+        index = ready(server)[0]
+        units = attempt(lambda: bases_choice.unit_fields(server, fields))
+    else:
+        index = unit_choice.index_field(server, fields)
+        units = attempt(lambda: unit_choice.unit_fields(server, fields, index, sample=SAMPLE))
     heading("How, for all that is not varied")
     setting = attempt(lambda: explain_settings.setting_fields(server, fields, state.raw("index"), explainers_of(name)))
     run = None
@@ -63,7 +70,8 @@ def form(server: Server) -> None:
         budget = explain_settings.budget_fields(fields) if asks_over_http(base) else None
         fields.check()
         settings = study_settings(name, base, [each.slug for each in ready(server)])
-        compared(name, [each.label for each in settings])
+        if not across:
+            compared(name, [each.label for each in settings])
         run = start_button(server, START, ExplainRequest(told(units), settings, 0, budget, name), index)
     except AtlasError as error:
         cannot_start(error, START)
@@ -99,6 +107,9 @@ def _draw(server: Server, run: Run, name: str, kind: str) -> None:
     if not records:
         quiet("No explanation is finished yet." if run.active else "This run finished no explanation.", small=False)
         return
+    if name in STUDIES and STUDIES[name].across:
+        basis_section(records, run.id, frame)
+        return
     table = study_table.by_layer(records) if name == "layer" else study_table.by_setting(records)
     axis = STUDIES[name].axis if name in STUDIES else "setting"
     st.plotly_chart(
@@ -110,6 +121,22 @@ def _draw(server: Server, run: Run, name: str, kind: str) -> None:
     with st.container(horizontal=True, gap="small"):
         _save("Save the table as CSV", lambda: study_table.to_csv(table), f"{run.id}-{name}.csv")
         _save("Save every explanation as CSV", lambda: to_csv(frame), f"{run.id}.csv")
+
+
+def basis_section(records: Sequence[Record], run: str, frame: pd.DataFrame) -> None:
+    """The paper's figure, and the same as a table."""
+    series = basis_table.by_basis(records)
+    st.plotly_chart(
+        basis_figure(series), key="basis_figure", config=CONFIG, theme=None, alt="Mean score of each basis by layer, with 95 % intervals"
+    )
+    st.html(basis_table.to_html(series) + study_table.STYLE)
+    quiet(
+        "Bars: 95 % intervals, from drawing units again. Units that are never active are not drawn. Each score is over 5 top and 5 random"
+        " records that the explainer did not see; the lookup table and the shuffled control are in the tooltips and the CSV."
+    )
+    with st.container(horizontal=True, gap="small"):
+        _save("Save the table as CSV", lambda: basis_table.to_csv(series), f"{run}-bases.csv")
+        _save("Save every explanation as CSV", lambda: to_csv(frame), f"{run}.csv")
 
 
 def _save(label: str, content: Callable[[], bytes], file: str) -> None:

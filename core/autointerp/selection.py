@@ -1,7 +1,8 @@
 """Choosing units for a run: by site, by what the index says of them, by a token, or a sample of those."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,10 @@ Span = tuple[float | None, float | None]
 ANY: Span = (None, None)
 _NUMBERS = ("density", "kurtosis", "max")
 _WORDS = ("sites", "token", "sample", "seed", *_NUMBERS)
+
+
+class NoUnit(AtlasError):
+    """No unit fits."""
 
 
 @dataclass(frozen=True)
@@ -63,7 +68,34 @@ def select(workspace: Workspace, index: IndexInfo, selection: Selection) -> list
     vocab = load_vocab(workspace, index.slug) if selection.token else None
     found = read_current(workspace, index, lambda current: [name for site in sites for name in _of_site(current, site, selection, vocab)])
     if not found:
-        raise AtlasError("No unit fits the filter: widen a range or leave one out.")
+        raise NoUnit("No unit fits the filter: widen a range or leave one out.")
+    return found
+
+
+ALIVE = float(np.finfo(np.float32).tiny)
+"""Less than the smallest maximum of a unit that was ever active."""
+
+
+def select_across(workspace: Workspace, indexes: Sequence[IndexInfo], selection: Selection) -> list[UnitName]:
+    """The units that fit at each site of several indexes, one index for each subject, basis and site: the first that has it.
+
+    A unit that is never active has no records to be scored on and is left out. Raises AtlasError when no unit fits.
+    """
+    if not indexes:
+        raise AtlasError("Nothing is indexed yet: start an index with `python -m core index`.")
+    alive = selection if selection.maximum != ANY else replace(selection, maximum=(ALIVE, None))
+    wanted = set(parse_sites(selection.sites, max(index.n_layers for index in indexes))) if selection.sites else None
+    found: list[UnitName] = []
+    taken: set[tuple[str, str, Site]] = set()
+    for index in indexes:
+        for site in index.published:
+            key = (index.slug, index.basis, site)
+            if (wanted is None or site in wanted) and key not in taken:
+                taken.add(key)
+                with suppress(NoUnit):
+                    found += select(workspace, index, replace(alive, sites=str(site)))
+    if not found:
+        raise NoUnit("No unit fits at these sites: index a basis there, or choose other sites.")
     return found
 
 

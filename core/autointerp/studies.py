@@ -9,13 +9,17 @@ from core.errors import AtlasError
 
 @dataclass(frozen=True)
 class Study:
-    """title, axis: of its figure. asks: what it is about, in a sentence. settings: from a base setting and the indexed subjects."""
+    """title, axis: of its figure. asks: what it is about, in a sentence. settings: from a base setting and the indexed subjects.
+
+    across: its units are samples of every basis that is indexed at a site, instead of one index's.
+    """
 
     title: str
     axis: str
     asks: str
     settings: Callable[[Setting, Sequence[str]], Sequence[Setting]]
     needs_model: bool = False
+    across: bool = False
 
 
 def _explainer(label: str, base: Setting, **changes: object) -> Setting:
@@ -80,6 +84,13 @@ STUDIES: Mapping[str, Study] = {
     "explainer": Study("Explainers compared", "explainer", "Which explainer writes the better sentences?", _explainers),
     "simulator": Study("Simulators compared", "simulator", "How much does the score depend on who simulates?", _simulators),
     "subject": Study("Subjects compared", "subject", "Are larger models harder to explain?", _subjects),
+    "interpretability": Study(
+        "Interpretability by basis",
+        "layer",
+        "Are the units of a dictionary easier to explain than neurons, random directions, PCA and ICA (Cunningham et al. 2023, figure 2)?",
+        _layers,
+        across=True,
+    ),
     "layer": Study("Score by layer", "layer", "Where in the model are units easiest to explain?", _layers),
 }
 

@@ -8,12 +8,12 @@ from typing import Any
 
 from core.autointerp.cost import cost
 from core.autointerp.request import ARMS, ExplainerChoice, ExplainRequest, Setting, SimulatorChoice
-from core.autointerp.selection import Selection, select
+from core.autointerp.selection import Selection, select, select_across
 from core.autointerp.studies import STUDIES, study_settings
 from core.commands.follow import as_document, follow
 from core.commands.output import duration, emit, note, number, printable, table
 from core.commands.work import take_in
-from core.errors import AtlasError
+from core.errors import AtlasError, shown
 from core.llm.endpoint import Endpoint
 from core.runs import lanes
 from core.runs.registry import Registry, Run
@@ -24,6 +24,9 @@ from core.store.explanation_view import ExplanationView, ScoreView, load_explana
 from core.store.parts import read_columns
 from core.units import UnitName
 from core.workspace import Workspace
+
+SAMPLE = 50
+"""Units drawn of each basis and site by the study of interpretability, unless the filter says otherwise."""
 
 SHOWN = 200
 """Explanations listed for people; `--json` gives all."""
@@ -58,7 +61,8 @@ def study(arguments: argparse.Namespace, workspace: Workspace) -> int:
     if arguments.name not in STUDIES:
         raise AtlasError(f"“{arguments.name}” is not a study: choose {', '.join(STUDIES)}.")
     settings = study_settings(arguments.name, _setting(arguments), tuple(index.slug for index in indexes(workspace)))
-    request = ExplainRequest(_units(arguments, workspace), settings, arguments.seed, _budget(arguments), arguments.name)
+    units = _across(arguments, workspace) if STUDIES[arguments.name].across else _units(arguments, workspace)
+    request = ExplainRequest(units, settings, arguments.seed, _budget(arguments), arguments.name)
     return _carry_out(arguments, workspace, request)
 
 
@@ -124,6 +128,19 @@ def _units(arguments: argparse.Namespace, workspace: Workspace) -> tuple[UnitNam
     else:
         raise AtlasError("Nothing is indexed yet: start an index with `python -m core index`.")
     return tuple(select(workspace, index, selection))
+
+
+def _across(arguments: argparse.Namespace, workspace: Workspace) -> tuple[UnitName, ...]:
+    """A sample of every basis of the largest index's subject, and of its random-weights control."""
+    if arguments.units:
+        raise AtlasError("This study draws units of every basis: choose sites and a sample with --filter instead of naming units.")
+    found = indexes(workspace) if arguments.run is None else [load_index(workspace, arguments.run)]
+    slugs = {f"{found[0].slug.removesuffix('-random')}{ending}" for ending in ("", "-random")} if found else set[str]()
+    mine = [index for index in found if index.slug in slugs and (not arguments.basis or index.basis in arguments.basis)]
+    missing = sorted(set(arguments.basis or ()) - {index.basis for index in mine})
+    if missing:
+        raise AtlasError(f"The basis “{shown(missing[0])}” is not indexed: there is {', '.join(sorted({one.basis for one in found}))}.")
+    return tuple(select_across(workspace, mine, Selection.parse(arguments.filter or f"sample={SAMPLE}")))
 
 
 def _setting(arguments: argparse.Namespace) -> Setting:
@@ -196,7 +213,8 @@ def carry_out(arguments: argparse.Namespace, workspace: Workspace, run: Run, *, 
         "spend": found.spend,
         "explanations": [explanation_document(view) | (_records(view) if with_records else {}) for view in views],
     }
-    lines = _study_lines(views) if found.study else _lines(views)
+    study = STUDIES.get(found.study)
+    lines = _study_lines(views, across=study is not None and study.across) if found.study else _lines(views)
     if with_records:
         lines += [line for view in views for line in _record_lines(view)]
     emit(arguments, document, [*lines, *_closing(done, views)])
@@ -239,12 +257,16 @@ def _lines(views: Sequence[ExplanationView]) -> list[str]:
     return table(rows, (1, 3, 4, 5)) + more
 
 
-def _study_lines(views: Sequence[ExplanationView]) -> list[str]:
-    """Mean scores by setting."""
+def _study_lines(views: Sequence[ExplanationView], *, across: bool) -> list[str]:
+    """Mean scores by setting; of the study of interpretability by basis and site."""
     by_setting: dict[str, list[dict[str, Any]]] = {}
     for view in views:
-        by_setting.setdefault(f"{view.setting}{f' step {view.step}' if view.step else ''}", []).append(explanation_document(view))
-    rows = [["SETTING", "UNITS", "MEAN RHO", "LOOKUP", "SHUFFLED", "UNDEFINED"]]
+        setting = f"{view.setting}{f' step {view.step}' if view.step else ''}"
+        if across:
+            control = " (random weights)" if view.unit.subject.endswith("-random") else ""
+            setting = f"{view.unit.site} {view.unit.basis}{control}"
+        by_setting.setdefault(setting, []).append(explanation_document(view))
+    rows = [["BASIS" if across else "SETTING", "UNITS", "MEAN RHO", "LOOKUP", "SHUFFLED", "UNDEFINED"]]
     for setting, documents in by_setting.items():
         own = [document["score"]["rho"] for document in documents if document["score"] is not None]
         controls = [

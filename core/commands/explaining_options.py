@@ -29,6 +29,9 @@ def add_explaining(add: Callable[[str, str], argparse.ArgumentParser]) -> None:
         _add_shared(parser)
     parser = add("study", "Compare ways of explaining over some units.")
     parser.add_argument("name", metavar="NAME", help=", ".join(STUDIES))
+    parser.add_argument(
+        "--basis", action="append", metavar="NAME", help="for interpretability: only this basis; may be given again (all that are indexed)"
+    )
     _add_units(parser)
     _add_shared(parser)
 
