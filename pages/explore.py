@@ -13,6 +13,7 @@ from core.ui.prose import sentence
 from core.ui.setup import setup
 from core.ui.unit_frames import rows_from, to_csv
 from core.ui.unit_rows import Column, unit_rows
+from core.units import NEURONS
 
 FIELDS = {
     "text": ("Text in top records or tokens", "any text", 2.6),
@@ -74,14 +75,20 @@ def listing(filters: Filters) -> None:
     first = (asked - 1) * PAGE_ROWS + 1
     last = min(total, asked * PAGE_ROWS)
     with st.container(horizontal=True, vertical_alignment="center", gap="small"):
-        of = "units" if filters.narrow else f"units of {index.slug}"
+        what = "units" if index.basis == NEURONS else f"{index.basis} features"
+        of = what if filters.narrow else f"{what} of {index.slug}"
         if not index.complete:
             of += f", from {index.contexts_done:,} of {index.contexts_total:,} contexts so far"
         st.html(f'<p class="na-muted na-small na-num">{first:,}–{last:,} of <b>{total:,}</b> {html.escape(of)}</p>', width="stretch")
         if filters.narrow or state.raw("sort"):
             st.button("Show all", on_click=forget, type="tertiary")
         st.download_button(
-            "Save as CSV", lambda: whole_table(filters, total), f"{index.slug}-units.csv", "text/csv", on_click="ignore", type="tertiary"
+            "Save as CSV",
+            lambda: whole_table(filters, total),
+            f"{index.slug}-{'units' if index.basis == NEURONS else index.basis}.csv",
+            "text/csv",
+            on_click="ignore",
+            type="tertiary",
         )
         steps(asked, pages, "top")
     click = unit_rows(

@@ -1,4 +1,4 @@
-"""Overview: what this workspace holds, the model by layer, and a few neurons worth a look."""
+"""Overview: what this workspace holds, the model by layer, and a few units worth a look."""
 
 import random
 from typing import NamedTuple
@@ -17,6 +17,7 @@ from core.ui.run_list import progress_html
 from core.ui.setup import refuse, setup
 from core.ui.unit_frames import rows_from
 from core.ui.unit_rows import unit_rows
+from core.units import NEURONS
 
 WORTH = 8
 MAX_SEED = 999_999_999
@@ -74,7 +75,8 @@ def behind(run: str) -> bool:
 
 
 def worth_a_look(index: IndexInfo, seed: int) -> None:
-    heading("Neurons worth a look", "chosen by statistics, spread over the layers")
+    what = "Neurons" if index.basis == NEURONS else "Features"
+    heading(f"{what} worth a look", "chosen by statistics, spread over the layers")
     frame = kept_picks(drawn_from(index), seed)
     if frame.empty:
         quiet("None stands out yet: more text is needed. Explore lists all units.", small=False)

@@ -42,7 +42,7 @@ def provenance(data: UnitData) -> None:
     with section:
         unit, row = st.session_state.get(PICKED, (None, 0))
         recompute(server.workspace, data.view, row if unit == data.view.name else 0)
-        unit_sections.provenance(data.view)
+        unit_sections.provenance(data)
 
 
 def show(asked: Asked, data: UnitData) -> None:
@@ -55,7 +55,7 @@ def show(asked: Asked, data: UnitData) -> None:
     for said in [*([refused] if refused else []), *View.read(st.query_params.to_dict())[1]]:
         sentence(said)
     unit_sections.progress(server.workspace, asked.index)
-    unit_sections.statistics(data.view)
+    unit_sections.statistics(data)
     unit_explanations.explanations(server, Target(asked.name, asked.index, state.raw("run")))
     with st.container(key="unit-body"):
         text, side = st.columns([3, 2], gap="large")

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from core.store.catalog import IndexInfo, read_current
-from core.store.parts import DamagedPart, flat, read_unit, unit_table
+from core.store.parts import DamagedPart, flat, read_columns, read_unit, unit_table
 from core.store.texts import load_slice
 from core.store.units import UnitView
 from core.units import UnitName
@@ -20,10 +20,15 @@ _CODES = ["unit", "contexts", "positions", "values", "coactive", "coactive_count
 
 @dataclass(frozen=True)
 class Coactive:
-    """Another feature of the dictionary that is active on the same tokens. count: on how many of them."""
+    """Another feature of the dictionary that is active on the same tokens. count: on how many of them. total: on how many in all.
+
+    jaccard: the tokens on which both are active as a share of those on which either is.
+    """
 
     name: UnitName
     count: int
+    total: int
+    jaccard: float
 
 
 @dataclass(frozen=True)
@@ -72,9 +77,13 @@ def _load(workspace: Workspace, index: IndexInfo, name: UnitName) -> Feature:
         tokens = text.token_at(contexts, flat(table.column("positions"), np.int64))
         values = flat(table.column("values"), np.float32)
         others, counts = (flat(table.column(column), np.int64).tolist() for column in ("coactive", "coactive_counts"))
-        coactive = [
-            Coactive(UnitName(name.subject, name.site, name.basis, other), count) for other, count in zip(others, counts, strict=True)
-        ]
+        active = read_columns(index.part(name.site, "units"), ["nonzero"]).column("nonzero").to_numpy() if others else []
+        for other, count in zip(others, counts, strict=True):
+            if not 0 <= other < len(active) or not count <= active[other]:
+                raise DamagedPart(path, f"the co-active units of unit {name.index} do not fit the index")
+            either = len(values) + int(active[other]) - count
+            unit = UnitName(name.subject, name.site, name.basis, other)
+            coactive.append(Coactive(unit, count, int(active[other]), count / either))
     return Feature(
         index.dictionary(name.site),
         *(_number(weights.get(key)) for key in _WEIGHTS[1:]),

@@ -61,6 +61,7 @@ function drawLine(line, open) {
   const track = element("div", "track");
   const fill = element("div", `fill ${line.hue}`);
   fill.style.width = `${(100 * line.share).toFixed(1)}%`;
+  if (line.colour) fill.style.background = line.colour;
   track.append(fill);
   const value = element("span", "value", line.value);
   if (line.count) value.append(element("small", "", line.count));

@@ -13,6 +13,7 @@ from core.ui.component import component, nothing
 class Line:
     """`share` is the bar's length in [0, 1]; hue: p amber (activation, raised), n blue (negative, lowered), m neutral.
 
+    colour: of the bar instead of the hue's, where lines are the key of a figure.
     `unit` is what a click on the name reports and `address` where it leads in a new tab.
     """
 
@@ -24,6 +25,7 @@ class Line:
     hover: str = ""
     unit: str = ""
     address: str = ""
+    colour: str = ""
 
 
 @dataclass(frozen=True)

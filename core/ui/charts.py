@@ -22,6 +22,11 @@ CONFIG: dict[str, Any] = {
 """Only one button in the corner: save as SVG. Plotly draws it in the browser, nothing is fetched."""
 
 
+def named(file: str) -> dict[str, Any]:
+    """The same, saving under that name."""
+    return {**CONFIG, "toImageButtonOptions": {**CONFIG["toImageButtonOptions"], "filename": file}}
+
+
 @dataclass(frozen=True)
 class Bars:
     """A histogram to draw. left, right, counts: shape (bars,), in the order of values; no bar crosses zero. zeros: exact zeros."""

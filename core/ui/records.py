@@ -7,6 +7,7 @@ from core.store.texts import load_vocab
 from core.store.units import Record, UnitView
 from core.ui import nav, state
 from core.ui.tokens import CHOICES, Band, Heading, Picked, Row, View, pack, token_view
+from core.units import NEURONS
 from core.workspace import Workspace
 
 CSV = ("context", "document", "source", "start")
@@ -37,11 +38,16 @@ def pack_records(workspace: Workspace, view: UnitView) -> bytes:
         high=view.stats["max"],
         heading=Heading(
             title="What it responds to",
-            try_address=nav.address("try_text", {"unit": str(view.name)}) + "&text=",
+            try_address=nav.address("try_text", {"unit": str(view.name), "run": _said_run(view)}) + "&text=",
             csv=CSV,
             file=f"{short}-records.csv",
         ),
     )
+
+
+def _said_run(view: UnitView) -> str:
+    """The run of a feature: a page whose address names no run is about neurons where there are any."""
+    return "" if view.name.basis == NEURONS else view.index.run
 
 
 def records_view(packed: bytes) -> Picked | None:

@@ -44,14 +44,16 @@ def near(found: Iterable[IndexInfo], unit: str) -> list[UnitName]:
     """At most three units that exist, as close as can be to what was written."""
     parts = [*unit.split("/"), "", "", ""]
     indexes = list(found)
-    index = next((each for each in indexes if each.slug == parts[0]), indexes[0])
-    sites = indexed_sites([each for each in indexes if each.slug == index.slug])
+    mine = [each for each in indexes if each.slug == parts[0] and each.published]
+    index = next((each for each in mine if each.basis == parts[2]), (mine or indexes)[0])
+    sites = indexed_sites([each for each in indexes if (each.slug, each.basis) == (index.slug, index.basis)])
     if not sites:
         return []
     kind, _, layer = parts[1].partition(".")
     wanted = int(layer) if _LAYER.fullmatch(layer) and layer.isascii() else 0
     site = min((each for each in sites if each.kind == kind), key=lambda each: abs(each.layer - wanted), default=sites[0])
-    last = index.units_at(site) - 1
+    holder = next(each for each in indexes if (each.slug, each.basis) == (index.slug, index.basis) and site in each.published)
+    last = holder.units_at(site) - 1
     number = min(last, int(parts[3])) if _NUMBER.fullmatch(parts[3]) and parts[3].isascii() else 0
     chosen = dict.fromkeys([(site, number), (site, 0), (sites[0], 0)])
     return [UnitName(index.slug, place, index.basis, at) for place, at in chosen]

@@ -11,7 +11,7 @@ from core.store.catalog import IndexInfo, find_unit, load_index, shown_sites
 from core.ui import words
 from core.ui.address_fields import AddressFields
 from core.ui.explore_filters import parse_span
-from core.ui.index_choice import ready, what_text
+from core.ui.index_choice import of_basis, ready, what_text
 from core.ui.prose import quiet
 from core.ui.server import Server
 from core.units import Site, UnitName
@@ -136,4 +136,4 @@ def parse_names(text: str, index: IndexInfo) -> tuple[UnitName, ...]:
 
 
 def _short(index: IndexInfo) -> str:
-    return f"{index.slug} · {what_text(index)}, {index.contexts_total:,} contexts · {index.run}"
+    return f"{index.slug} · {of_basis(index)}{what_text(index)}, {index.contexts_total:,} contexts · {index.run}"

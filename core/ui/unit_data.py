@@ -7,6 +7,7 @@ from core.store.parts import Remembered
 from core.store.units import UnitView, load_unit
 from core.ui.bars import pack_tables
 from core.ui.charts import Bars, bars
+from core.ui.feature_tables import FeatureData, coactive_table, dictionary_table, feature_data
 from core.ui.records import pack_records
 from core.ui.unit_tables import effect_table, histogram_table, similar_table, statistics_table, top_token_table
 from core.units import UnitName
@@ -18,13 +19,14 @@ KEPT = 16
 
 @dataclass(frozen=True)
 class UnitData:
-    """One unit, ready to be shown. records, over_histogram, margin: data of the components in the browser."""
+    """One unit, ready to be shown. records, over_histogram, margin: data of the components in the browser. feature: None for a neuron."""
 
     view: UnitView
     records: bytes
     over_histogram: bytes
     margin: bytes
     bars: Bars
+    feature: FeatureData | None
 
 
 _Key = tuple[str, float, int, UnitName]
@@ -49,11 +51,16 @@ def _make(workspace: Workspace, index: IndexInfo, name: UnitName) -> UnitData:
     view = load_unit(workspace, name, index.run)
     low, high = view.stats["min"], view.stats["max"]
     drawn = bars(view.histogram.lows, view.histogram.highs, view.histogram.counts, low, high)
-    tables = [top_token_table(view), effect_table(view), similar_table(view), statistics_table(view)]
+    feature = feature_data(workspace, view)
+    tables = [top_token_table(view), effect_table(view), similar_table(view)]
+    if feature is not None:
+        tables += [coactive_table(view, feature.feature), dictionary_table(view, feature)]
+    tables.append(statistics_table(view))
     return UnitData(
         view=view,
         records=pack_records(workspace, view),
         over_histogram=pack_tables([histogram_table(view, drawn)]),
         margin=pack_tables(tables),
         bars=drawn,
+        feature=feature,
     )

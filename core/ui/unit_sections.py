@@ -12,9 +12,11 @@ from core.store.catalog import IndexInfo, indexes
 from core.store.units import UnitView
 from core.ui import charts, nav, theme
 from core.ui.bars import bar_tables
+from core.ui.feature_section import token_section
+from core.ui.feature_tables import weights
 from core.ui.setup import sentence
 from core.ui.unit_data import UnitData
-from core.ui.unit_tables import number, percent, signed
+from core.ui.unit_tables import file_name, number, percent, significant
 from core.units import UnitName
 from core.workspace import Workspace
 
@@ -72,16 +74,19 @@ def title(view: UnitView) -> None:
     st.html(f'<div class="nu-title"><h1>{html.escape(heading)}</h1><span>{html.escape(name.subject)} · {html.escape(tokens)}</span></div>')
 
 
-def statistics(view: UnitView) -> None:
+def statistics(data: UnitData) -> None:
     """One line of small numbers; each says its formula on hover and on keyboard focus."""
+    view = data.view
     scale = max(abs(view.stats["min"]), abs(view.stats["max"]))
     tokens = view.stats["tokens"]
     shown = {key: number(view.stats[key], scale) for key in ("max", "min", "mean")}
     shown |= {key: significant(view.stats[key]) for key in ("kurtosis", "skewness", "variance")}
     shown |= {"density": percent(view.density), "nonzero": percent(view.stats["nonzero"] / tokens if tokens else math.nan)}
+    told = [(shown[key], label, formula) for key, label, formula in _STATISTICS]
+    told += weights(data.feature.feature) if data.feature is not None else []
     items = [
-        f'<div tabindex="0" data-tip="{html.escape(formula, quote=True)}"><dd>{html.escape(shown[key])}</dd><dt>{label}</dt></div>'
-        for key, label, formula in _STATISTICS
+        f'<div tabindex="0" data-tip="{html.escape(formula, quote=True)}"><dd>{html.escape(value)}</dd><dt>{label}</dt></div>'
+        for value, label, formula in told
     ]
     st.html(f'<dl class="nu-stats">{"".join(items)}</dl>')
 
@@ -91,11 +96,15 @@ def margin(data: UnitData) -> str | None:
     bar_tables(data.over_histogram, key="unit-histogram-head")
     if data.bars.counts.size:
         figure = charts.histogram(data.bars, theme.is_dark())
-        name = f"{data.view.name.site}-{data.view.name.basis}-{data.view.name.index}-histogram"
-        config = {**charts.CONFIG, "toImageButtonOptions": {**charts.CONFIG["toImageButtonOptions"], "filename": name}}
         st.plotly_chart(
-            figure, theme=None, key="unit-histogram", config=config, alt=f"Histogram of the activations of {data.view.name}, log scale"
+            figure,
+            theme=None,
+            key="unit-histogram",
+            config=charts.named(file_name(data.view, "histogram").removesuffix(".csv")),
+            alt=f"Histogram of the activations of {data.view.name}, log scale",
         )
+    if data.feature is not None:
+        token_section(data.view, data.feature)
     return bar_tables(data.margin, key="unit-margin")
 
 
@@ -127,9 +136,12 @@ def wrong(text: str, near: list[UnitName]) -> None:
         st.html(f'<p class="na-lead nu-near">Nearby: {links}</p>')
 
 
-def provenance(view: UnitView) -> None:
+def provenance(data: UnitData) -> None:
     """Every item of the recipe behind the numbers on this page."""
-    lines = "".join(f"<dt>{html.escape(key)}</dt><dd>{html.escape(value)}</dd>" for key, value in flatten(view.provenance))
+    recipe = dict(data.view.provenance)
+    if data.feature is not None:
+        recipe |= {"dictionary": data.feature.feature.dictionary, "dictionary made": data.feature.recipe or "not on the shelf any more"}
+    lines = "".join(f"<dt>{html.escape(key)}</dt><dd>{html.escape(value)}</dd>" for key, value in flatten(recipe))
     st.html(f'<dl class="na-facts nu-facts">{lines}</dl>')
 
 
@@ -151,13 +163,3 @@ def flatten(recipe: Mapping[str, Any], before: str = "") -> list[tuple[str, str]
         else:
             found.append((name, json.dumps(value, ensure_ascii=False)))
     return found
-
-
-def significant(value: float | None) -> str:
-    """Three significant digits without an exponent where it can be avoided; “–” where it is undefined."""
-    if value is None or not math.isfinite(value):
-        return "–"
-    if value != 0 and not 1e-4 <= abs(value) < 1e6:
-        return signed(f"{value:.2e}")
-    places = 0 if value == 0 else max(0, 2 - math.floor(math.log10(abs(value))))
-    return signed(f"{value:,.{places}f}")

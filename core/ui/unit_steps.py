@@ -15,7 +15,7 @@ from core.ui.unit_address import Asked, describe, holders, indexed_sites, jump, 
 from core.units import Site, UnitName
 
 _REFUSED = "unit-refused"
-_JUMP_HELP = "A unit's name, or a part of it: 1352 · 5/1352 · mlp.5/neurons/1352"
+_JUMP_HELP = "A unit's name, or a part of it: 1352 · 5/1352 · mlp.5/neurons/1352 · resid.9/a-dictionary/17"
 
 
 def go(unit: UnitName | str, *, run: str | None = None) -> None:
@@ -76,8 +76,9 @@ def _jump_box(server: Server, found: list[IndexInfo], here: UnitName) -> None:
             return
         try:
             name = jump(here, text)
-            # The run in the address stays chosen for the units of its model.
-            mine = any(index.run == state.raw("run") and name.startswith(f"{index.slug}/") for index in found)
+            # The run in the address stays chosen for the units of its model and basis.
+            to = UnitName.parse(name)
+            mine = any(index.run == state.raw("run") and (index.slug, index.basis) == (to.subject, to.basis) for index in found)
             run = state.raw("run") if mine else ""
             go(resolve(server.workspace, found, name, run or None).name, run=run)
         except AtlasError as error:
@@ -100,25 +101,35 @@ def refused() -> str | None:
 
 
 def pickers(found: list[IndexInfo], asked: Asked) -> None:
-    """Model, site, number and text in the sidebar. They show what the address says and write what is chosen into it."""
+    """Model, basis, site, number and text in the sidebar. They show what the address says and write what is chosen into it."""
     name = asked.name
     models = sorted({index.slug for index in found if index.published})
-    sites = indexed_sites(index for index in found if index.slug == name.subject and index.basis == name.basis)
+    of_model = [index for index in found if index.slug == name.subject and index.published]
+    bases = list(dict.fromkeys(index.basis for index in of_model))
+    sites = indexed_sites(index for index in of_model if index.basis == name.basis)
     runs = holders(found, name)
     last = asked.index.units_at(name.site)
-    st.session_state.update({"unit-model": name.subject, "unit-site": name.site, "unit-number": name.index, "unit-run": asked.index.run})
+    st.session_state.update({"unit-model": name.subject, "unit-basis": name.basis, "unit-site": name.site, "unit-number": name.index})
+    st.session_state["unit-run"] = asked.index.run
 
     def model_chosen() -> None:
         index = next(index for index in found if index.slug == st.session_state["unit-model"] and index.published)
         state.write(run=None)
         go(UnitName(index.slug, index.published[0], index.basis, 0))
 
+    def basis_chosen() -> None:
+        mine = [index for index in of_model if index.basis == st.session_state["unit-basis"]]
+        index = next((index for index in mine if name.site in index.published), mine[0])
+        state.write(run=None)
+        go(UnitName(name.subject, name.site if name.site in index.published else index.published[0], index.basis, 0))
+
     def site_chosen() -> None:
         site: Site = st.session_state["unit-site"]
-        width = int(asked.index.subject["widths"][site.kind])
-        if site not in asked.index.published:
+        index = asked.index
+        if site not in index.published:
+            index = next(other for other in of_model if other.basis == name.basis and site in other.published)
             state.write(run=None)
-        go(UnitName(name.subject, site, name.basis, min(name.index, width - 1)))
+        go(UnitName(name.subject, site, name.basis, min(name.index, index.units_at(site) - 1)))
 
     def number_chosen() -> None:
         go(UnitName(name.subject, name.site, name.basis, int(st.session_state["unit-number"])))
@@ -129,6 +140,8 @@ def pickers(found: list[IndexInfo], asked: Asked) -> None:
     with st.sidebar:
         if len(models) > 1:
             st.selectbox("Model", models, key="unit-model", on_change=model_chosen)
+        if len(bases) > 1:
+            st.selectbox("Basis", bases, key="unit-basis", on_change=basis_chosen)
         st.selectbox("Site", sites, key="unit-site", format_func=lambda site: f"{site} · {name.basis}", on_change=site_chosen)
         st.number_input(f"Unit, 0 to {last - 1:,}", 0, last - 1, key="unit-number", step=1, on_change=number_chosen)
         if len(runs) > 1:

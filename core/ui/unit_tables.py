@@ -15,8 +15,9 @@ _VISIBLE = str.maketrans({" ": "␣", "\n": "↵", "\t": "⇥", "\r": "␍", "\u
 
 EFFECT_HELP = (
     "What one unit of activation adds to the logit of output token v by the direct path, from the weights alone: (γ ⊙ W_U[v]) · w, "
-    "with w the unit's write direction, γ the final norm's gain and W_U the unembedding. The norm's division by the size of the residual "
-    "stream is left out, so values compare tokens for one unit, not units with each other."
+    "with w the unit's write direction (a feature's is its row of the decoder, which at mlp and attn sites goes through the block's output "
+    "matrix), γ the final norm's gain and W_U the unembedding. The norm's division by the size of the residual stream is left out, so "
+    "values compare tokens for one unit, not units with each other."
 )
 SIMILAR_HELP = "The units whose write directions have the largest cosine with this one's: w·v / (‖w‖ ‖v‖)."
 TOP_TOKENS_HELP = (
@@ -55,7 +56,7 @@ def top_token_table(view: UnitView) -> Table:
         columns=[lines] if lines else [],
         empty="" if lines else "No token was counted yet.",
         csv=csv,
-        file=_file(view, "top-tokens"),
+        file=file_name(view, "top-tokens"),
     )
 
 
@@ -73,7 +74,7 @@ def effect_table(view: UnitView) -> Table:
         help=EFFECT_HELP,
         columns=[[_effect(each, largest) for each in raised], [_effect(each, largest) for each in lowered]],
         csv=csv,
-        file=_file(view, "direct-effect"),
+        file=file_name(view, "direct-effect"),
     )
 
 
@@ -96,7 +97,7 @@ def similar_table(view: UnitView) -> Table:
     csv = [("unit", "cosine"), *((str(each.name), each.cosine) for each in view.effects.similar)]
     return Table(
         title, note=note, help=SIMILAR_HELP, columns=[lines] if lines else [], empty="" if lines else "There is no other unit.", csv=csv,
-        file=_file(view, "similar"),
+        file=file_name(view, "similar"),
     )  # fmt: skip
 
 
@@ -115,7 +116,7 @@ def statistics_table(view: UnitView) -> Table:
         help="Quantiles are read from the histogram: the error is at most one bin, an eighth of an octave. The rest is exact.",
         facts=facts,
         csv=csv,
-        file=_file(view, "statistics"),
+        file=file_name(view, "statistics"),
     )
 
 
@@ -131,7 +132,7 @@ def histogram_table(view: UnitView, drawn: Bars) -> Table:
         help=HISTOGRAM_HELP,
         empty="" if drawn.counts.size else "Exactly zero on every token." if drawn.zeros else "No token was counted yet.",
         csv=[("from", "to", "tokens"), *bins],
-        file=_file(view, "histogram"),
+        file=file_name(view, "histogram"),
     )
 
 
@@ -149,6 +150,16 @@ def number(value: float | None, scale: float) -> str:
 def signed(written: str) -> str:
     """A written number with a true minus sign, and none before a zero."""
     return written.lstrip("-") if not written.strip("-0.") else written.replace("-", "−")
+
+
+def significant(value: float | None) -> str:
+    """Three significant digits without an exponent where it can be avoided; “–” where it is undefined."""
+    if value is None or not math.isfinite(value):
+        return "–"
+    if value != 0 and not 1e-4 <= abs(value) < 1e6:
+        return signed(f"{value:.2e}")
+    places = 0 if value == 0 else max(0, 2 - math.floor(math.log10(abs(value))))
+    return signed(f"{value:,.{places}f}")
 
 
 def percent(share: float | None) -> str:
@@ -179,5 +190,6 @@ def _later(view: UnitView) -> str:
     return "Made from the weights at the end of the run." if not view.index.complete else "This run has none."
 
 
-def _file(view: UnitView, what: str) -> str:
+def file_name(view: UnitView, what: str) -> str:
+    """The name of a saved table."""
     return f"{view.name.site}-{view.name.basis}-{view.name.index}-{what}.csv"
