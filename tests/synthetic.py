@@ -160,6 +160,9 @@ def write_synthetic_index(
         "bands": BANDS,
         "files": files,
         "effects": effects,
+        "units": {str(site): recipe.width for site in recipe.sites},
+        "dictionaries": {},
+        "codes": {},
         "provenance": {
             "code": "synthetic",
             "dtype": "float32",

@@ -20,6 +20,7 @@ from core.workspace import Workspace
 from tests.byte_tokenizer import ByteTokenizer
 from tests.synthetic import write_synthetic_index
 from tests.synthetic_explanations import write_synthetic_explanations
+from tests.synthetic_features import write_synthetic_features
 
 PAGE = (Path(__file__).resolve().parents[2] / "docs" / "formats.md").read_text("utf8")
 TYPES: dict[str, pa.DataType] = {
@@ -82,13 +83,23 @@ def test_the_slice_is_as_described(workspace: Workspace, tmp_path: Path) -> None
 
 def test_the_run_and_the_subject_are_as_described(workspace: Workspace, run: Path) -> None:
     manifest: dict[str, Any] = json.loads((run / "manifest.json").read_text("utf8"))
-    assert set(manifest) == _keys("Its `kind` says which of three forms")
+    assert set(manifest) == _keys("Its `kind` says which form")
     for kind in ("units", "records", "positions"):
         assert _schema(run / manifest["files"]["mlp.0"][kind]["path"]) == _columns(f"### {kind}.parquet")
     assert _schema(run / manifest["effects"]["mlp.0"]["path"]) == _columns("### effects/")
     (subject,) = workspace.subjects.iterdir()
     assert set(json.loads((subject / "subject.json").read_text("utf8"))) == _keys("`subject.json` is the card")
     assert _schema(subject / "vocab.parquet") == _columns("`vocab.parquet`, one row")
+
+
+def test_an_index_of_features_is_as_described(workspace: Workspace) -> None:
+    folder = workspace.runs / write_synthetic_features(workspace)
+    manifest: dict[str, Any] = json.loads((folder / "manifest.json").read_text("utf8"))
+    assert set(manifest) == _keys("Its `kind` says which form")
+    assert _schema(folder / manifest["effects"]["resid.0"]["path"]) == _columns("### effects/") | _columns("For a dictionary also")
+    assert _schema(folder / manifest["codes"]["resid.0"]["path"]) == _columns("### codes/")
+    told = next(row for row in _table("Its `kind` says which form") if row[0] == "`dictionaries`")
+    assert set(manifest["dictionaries"]["resid.0"]) == set(re.findall(r"\w+", told[1].split("`")[1])) - {"site"}
 
 
 def test_a_run_that_explains_is_as_described(workspace: Workspace, run: Path) -> None:
