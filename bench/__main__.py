@@ -16,7 +16,7 @@ from bench.machine import load, machine
 from bench.targets import table
 
 ROOT = Path(__file__).resolve().parent.parent
-BENCHES = ("indexer", "pages", "store_scale", "simulator", "explaining")
+BENCHES = ("indexer", "pages", "store_scale", "simulator", "explaining", "features")
 LIMIT_SECONDS = 3600.0
 
 
@@ -29,6 +29,8 @@ def arguments(bench: str, options: argparse.Namespace) -> list[str]:
         return [*given, *(["--quick"] if options.quick else [])]
     if bench == "simulator":
         return ["--rounds", "2", "--records", "2"] if options.quick else []
+    if bench == "features":
+        return ["--rounds", "4", "--warm", "256", "--units", "4608"] if options.quick else []
     if bench == "explaining":
         return ["--units", "200"] if options.quick else []
     if options.full:
