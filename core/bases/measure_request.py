@@ -4,10 +4,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 
+from core.bases.info import BasisInfo
 from core.bases.job_request import JobRequest
-from core.corpus.spec import MAX_CONTEXTS, check_whole
+from core.corpus.spec import EMBEDDED, MAX_CONTEXTS, check_whole
 from core.errors import AtlasError, shown
 from core.units import Site, check_slug
+
+HELD_OUT_CORPUS: Mapping[str, Any] = {"source": EMBEDDED, "contexts": 16_384}
+"""The text for dictionaries that do not say what they were trained on."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +49,12 @@ class MeasureRequest(JobRequest):
     @property
     def subject(self) -> str:
         return split_key(self.dictionaries[0])[0]
+
+
+def text_for(info: BasisInfo) -> dict[str, Any]:
+    """The text that a dictionary is measured on unless another is asked for: that of its training, of which a part was held out."""
+    corpus = info.recipe.get("corpus")
+    return dict(corpus if isinstance(corpus, Mapping) else HELD_OUT_CORPUS)
 
 
 def split_key(key: object) -> tuple[str, Site, str]:

@@ -4,9 +4,10 @@ import math
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, cast, get_args
 
+from core.bases.held_out import SHARE
 from core.bases.info import MAX_UNITS, NEURONS, Centre
 from core.bases.job_request import JobRequest
-from core.corpus.spec import check_whole
+from core.corpus.spec import MAX_CONTEXTS, check_whole
 from core.errors import AtlasError, shown
 from core.units import Site, check_slug
 
@@ -207,6 +208,12 @@ def estimate(request: TrainRequest, d: int) -> Estimate:
         forward_flops=tokens,
         step_flops=tokens * members * 2.0 * 2 * units * d,
     )
+
+
+def contexts_for(tokens: int, length: int) -> int:
+    """As many contexts as give so many tokens for training, a BOS and the held-out part left out; at most what a slice can hold."""
+    share = (SHARE - 1) / SHARE
+    return min(MAX_CONTEXTS, max(2, math.ceil(tokens / max(1, length - 1) / share * 1.02)))
 
 
 def _between(what: str, value: object, low: float, high: float) -> None:

@@ -2,22 +2,19 @@
 
 import argparse
 import json
-import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
 from core.bases import shelf
 from core.bases.fit_request import FitRequest
-from core.bases.held_out import SHARE
-from core.bases.measure_request import MeasureRequest
+from core.bases.measure_request import HELD_OUT_CORPUS, MeasureRequest, text_for
 from core.bases.metric_names import BY_NAME, METRICS
 from core.bases.shelf import Shelved
-from core.bases.train_request import TrainRequest
+from core.bases.train_request import TrainRequest, contexts_for
 from core.commands.follow import as_document, follow
 from core.commands.output import duration, emit, note, number, table
 from core.commands.work import absolute
-from core.corpus.spec import MAX_CONTEXTS
 from core.errors import AtlasError
 from core.runs import lanes
 from core.runs.registry import Registry, Run
@@ -26,8 +23,6 @@ from core.workspace import Workspace
 MODEL = ("revision", "dtype", "device", "architecture")
 TEXT = ("split", "field", "contexts", "length", "stride", "bos")
 LISTED = ("explained_variance", "l0", "dead", "loss_recovered")
-HELD_OUT_CORPUS = {"source": "embedded", "contexts": 16_384}
-"""The text for dictionaries that do not say what they were trained on."""
 
 
 def sae(arguments: argparse.Namespace, workspace: Workspace) -> int:
@@ -113,12 +108,6 @@ def _train(arguments: argparse.Namespace, workspace: Workspace) -> int:
     return _submit(arguments, workspace, "sae", request.params())
 
 
-def contexts_for(tokens: int, length: int) -> int:
-    """As many contexts as give so many tokens for training, a BOS and the held-out part left out; at most what a slice can hold."""
-    share = (SHARE - 1) / SHARE
-    return min(MAX_CONTEXTS, max(2, math.ceil(tokens / max(1, length - 1) / share * 1.02)))
-
-
 def _import(arguments: argparse.Namespace, workspace: Workspace) -> int:
     from core.bases.formats.bring_request import CONTEXTS, BringRequest
 
@@ -150,7 +139,7 @@ def _metrics(arguments: argparse.Namespace, workspace: Workspace) -> int:
         if without is not None:
             raise AtlasError(f"{without.info.key} has not been measured: leave out --stored.")
         return _print_metrics(arguments, [(one.info.key, one.info.metrics) for one in chosen], {})
-    corpus = dict(chosen[0].info.recipe.get("corpus") or HELD_OUT_CORPUS)
+    corpus = text_for(chosen[0].info)
     if arguments.corpus is not None:
         corpus = {**HELD_OUT_CORPUS, "source": absolute(arguments.corpus)}
     if arguments.length is not None:

@@ -62,6 +62,18 @@ class AddressFields:
         )
         return value
 
+    def decimal(self, name: str, label: str, usual: float | None, *, hint: str = "", help: str | None = None) -> float | None:
+        """A number, or none at all when `usual` is None."""
+        text = self.text(name, label, usual="" if usual is None else f"{usual:g}", hint=hint, help=help, limit=40)
+        found = self._decimals(text, label)
+        if len(found) > 1:
+            self._wrong.append(f"“{shown(text)}” is more than one number: give one for “{label}”.")
+        return found[0] if found else usual
+
+    def decimals(self, name: str, label: str, usual: str, *, hint: str = "", help: str | None = None) -> list[float]:
+        """Numbers, with commas or spaces between them."""
+        return self._decimals(self.text(name, label, usual=usual, hint=hint, help=help, limit=1000), label)
+
     def choice(
         self,
         name: str,
@@ -72,22 +84,40 @@ class AddressFields:
         names: Callable[[str], Any] = str,
         help: str | None = None,
         segmented: bool = False,
+        required: bool = True,
     ) -> str:
-        """One of `options`."""
-        try:
-            value = state.choice(name, f"a choice for “{label}”", options, usual)
-        except AtlasError as error:
-            self._wrong.append(str(error))
-            value = usual
+        """One of `options`. required: false for a segmented control of which nothing may be chosen, which is an empty `usual`."""
+        value = usual
+        if state.raw(name) or required:
+            try:
+                value = state.choice(name, f"a choice for “{label}”", options, usual)
+            except AtlasError as error:
+                self._wrong.append(str(error))
         key = self._key(name)
-        st.session_state[key] = value
+        st.session_state[key] = value if value in options else None
         if segmented:
             st.segmented_control(
-                label, options, key=key, format_func=names, help=help, required=True, on_change=self._changed, args=(name, usual)
+                label, options, key=key, format_func=names, help=help, required=required, on_change=self._changed, args=(name, usual)
             )
         else:
             st.selectbox(label, options, key=key, format_func=names, help=help, on_change=self._changed, args=(name, usual))
         return value
+
+    def open_choice(
+        self, name: str, label: str, options: Sequence[str], usual: str, *, hint: str = "", help: str | None = None, limit: int = 1000
+    ) -> str:
+        """One of `options`, or whatever else a person writes."""
+        given = st.query_params.get(name, usual)
+        if len(given) > limit:
+            self._wrong.append(f"The field “{label}” takes at most {limit:,} characters; the address has {len(given):,}.")
+        value = given[:limit]
+        key = self._key(name)
+        st.session_state[key] = value or None
+        st.selectbox(
+            label, list(dict.fromkeys([*options, *([value] if value else [])])), index=None, key=key, placeholder=hint, help=help,
+            accept_new_options=True, on_change=self._changed, args=(name, usual),
+        )  # fmt: skip
+        return value.strip()
 
     def several(self, name: str, label: str, options: Sequence[str], usual: Sequence[str], *, help: str | None = None) -> list[str]:
         """Some of `options`, in their order. The address has them with commas, and `none` for none."""
@@ -116,6 +146,16 @@ class AddressFields:
         st.session_state[key] = value == "1"
         st.checkbox(label, key=key, help=help, on_change=lambda: self._write(name, "1" if st.session_state[key] else None))
         return value == "1"
+
+    def _decimals(self, text: str, label: str) -> list[float]:
+        found: list[float] = []
+        for piece in text.replace(",", " ").replace(";", " ").split():
+            try:
+                found.append(float(piece))
+            except ValueError:
+                self._wrong.append(f"“{shown(piece)}” is not a number for “{label}”: write one such as 0.5 or 1e-3.")
+                break
+        return found
 
     def _key(self, name: str) -> str:
         return f"{self.page}_{name}"

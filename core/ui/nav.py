@@ -13,7 +13,13 @@ from core.units import UnitName
 
 _ROOT = Path(__file__).resolve().parents[2]
 PAGES = {
-    "Inspect": (("overview", "Overview"), ("explore", "Explore"), ("unit", "Unit"), ("try_text", "Try text")),
+    "Inspect": (
+        ("overview", "Overview"),
+        ("explore", "Explore"),
+        ("features", "Features"),
+        ("unit", "Unit"),
+        ("try_text", "Try text"),
+    ),
     "Explain": (("explain", "Explain"), ("scores", "Scores"), ("studies", "Studies"), ("rate", "Rate")),
     "Workspace": (("runs", "Runs"),),
 }

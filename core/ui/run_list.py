@@ -7,6 +7,7 @@ from typing import Literal
 
 import streamlit as st
 
+from core.bases.run_titles import KINDS as DICTIONARY_KINDS
 from core.bases.run_titles import title as dictionary_title
 from core.errors import AtlasError
 from core.runs.processes import tail
@@ -21,7 +22,7 @@ IDLE_SECONDS = 5.0
 SHOWN = 30
 LOG_LINES = 14
 _SAID = "runs_said"
-RESULTS = {"explain": "explain", "puzzles": "studies"}
+RESULTS = {"explain": "explain", "puzzles": "studies"} | dict.fromkeys(DICTIONARY_KINDS, "features")
 VIEW = {"puzzles": {"view": "puzzles"}}
 """Where a run's results are shown, and how, by its kind."""
 Action = Callable[[Server, str], None]
@@ -43,7 +44,7 @@ def title(run: Run) -> str:
     params = run.params
     corpus = params.get("corpus")
     source = corpus.get("source") if isinstance(corpus, dict) else corpus
-    parts = [params.get("model"), source, params.get("sites")]
+    parts = [params.get("model"), source, params.get("sites"), params.get("basis")]
     return " · ".join(str(part) for part in parts if part) or run.kind
 
 

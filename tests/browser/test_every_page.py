@@ -12,7 +12,7 @@ from tests.browser.server import Server, serving
 from tests.browser.view import PAGES, PATIENCE, Theme, viewing
 from tests.synthetic import write_synthetic_index
 
-TITLES = ["Overview", "Explore", "Unit", "Try text", "Explain", "Scores", "Studies", "Rate", "Runs"]
+TITLES = ["Overview", "Explore", "Features", "Unit", "Try text", "Explain", "Scores", "Studies", "Rate", "Runs"]
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])

@@ -30,7 +30,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "ui": {"errors", "units", "workspace", "vocab", "store", "runs", "corpus.spec", "subject.info", "index.bins", "index.request"}
     | {"findings", "llm.endpoint", "llm.estimate", "llm.listing"}
     | {f"bases.{name}" for name in ("info", "shelf", "curves", "metric_names", "train_request", "fit_request", "measure_request")}
-    | {"bases.formats.bring_request", "bases.run_titles"}
+    | {"bases.formats.bring_request", "bases.job_request", "bases.run_titles"}
     | {f"autointerp.{name}" for name in ("request", "cost", "studies", "scoring", "splits", "calibration", "files", "explanation")}
     | {f"autointerp.{name}" for name in ("selection", "comparison", "puzzles", "puzzle_request")},
 }
