@@ -113,7 +113,10 @@ def _add_common(parser: argparse.ArgumentParser, workspace: str | None, json: bo
 
 def _add_index(parser: argparse.ArgumentParser) -> None:
     add_model(parser)
-    parser.add_argument("--sites", default="mlp.all", help="such as mlp.all, resid.0-5 or mlp.3,attn.3 (mlp.all)")
+    parser.add_argument("--basis", help="neurons, or the name of a dictionary (neurons)")
+    parser.add_argument(
+        "--sites", help="such as mlp.all, resid.0-5 or mlp.3,attn.3 (mlp.all; those that have the dictionary, where one is named)"
+    )
     add_text(parser, "embedded", 4096, "4096")
     parser.add_argument("--workers", type=int, help="processes that share the work")
     parser.add_argument("--detach", action="store_true", help="do not wait for its end")

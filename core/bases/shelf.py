@@ -11,7 +11,7 @@ from typing import Any
 
 from core.bases.info import BasisInfo
 from core.errors import AtlasError, shown
-from core.units import Site, check_slug
+from core.units import Site, check_slug, in_order
 from core.workspace import FileNote, Workspace, is_intact, note_file, whole_folder, write_json
 
 SCHEMA = 1
@@ -60,6 +60,11 @@ def find(workspace: Workspace, subject: str, site: Site, name: str) -> Shelved:
     there = [one.info.name for one in shelved(workspace, subject) if one.info.site == site]
     others = f": there is {', '.join(there)}" if there else ""
     raise AtlasError(f"{subject} has no dictionary “{shown(name)}” at {site}{others}.")
+
+
+def sites_of(workspace: Workspace, subject: str, name: str) -> list[Site]:
+    """The sites of a subject that have a dictionary of this name, in the model's order."""
+    return in_order(one.info.site for one in shelved(workspace, subject) if one.info.name == name)
 
 
 def find_named(workspace: Workspace, name: str) -> Shelved:

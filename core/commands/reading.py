@@ -3,8 +3,12 @@
 import argparse
 from typing import Any
 
+import numpy as np
+
 from core.commands.output import emit, note, number, printable, table
 from core.errors import AtlasError
+from core.store.features import Feature, load_feature
+from core.store.token_histogram import token_histogram
 from core.store.units import Record, UnitView, load_unit
 from core.units import UnitName
 from core.vocab import Vocab
@@ -18,12 +22,14 @@ TRY_SECONDS = 600.0
 
 
 def show(arguments: argparse.Namespace, workspace: Workspace) -> int:
-    """Print one unit: statistics, histogram, top tokens, records, provenance."""
+    """Print one unit: statistics, histogram, top tokens, records, provenance; of a dictionary's also what `load_feature` knows."""
     from core.store.texts import load_vocab
 
     view = load_unit(workspace, UnitName.parse(arguments.unit), arguments.run)
+    feature = load_feature(workspace, view)
     vocab = load_vocab(workspace, view.name.subject)
-    emit(arguments, unit_document(view, vocab), _unit_lines(view, vocab))
+    document = unit_document(view, vocab) | {"feature": None if feature is None else _feature_document(feature, vocab)}
+    emit(arguments, document, [*_unit_lines(view, vocab), *([] if feature is None else _feature_lines(feature, vocab))])
     return 0
 
 
@@ -98,6 +104,46 @@ def unit_document(view: UnitView, vocab: Vocab) -> dict[str, Any]:
         },
         "provenance": view.provenance,
     }
+
+
+def _feature_document(feature: Feature, vocab: Vocab) -> dict[str, Any]:
+    """What is known of a dictionary's unit beyond that; the token histogram is null where not every activation is kept."""
+    counted = token_histogram(feature.tokens, feature.values) if feature.complete else None
+    return {
+        "dictionary": feature.dictionary,
+        **{name: getattr(feature, name) for name in ("bias", "threshold", "encoder_decoder_cosine")},
+        "token_histogram": None
+        if counted is None
+        else {
+            "edges": counted.edges.tolist(),
+            "tokens": [
+                {"token": token, "text": text, "counts": row}
+                for token, text, row in zip(
+                    counted.tokens.tolist(), vocab.pieces(counted.tokens.tolist()), counted.counts.tolist(), strict=True
+                )
+            ],
+        },
+        "coactive": [
+            {"unit": str(other.name), "count": other.count, "total": other.total, "jaccard": other.jaccard} for other in feature.coactive
+        ],
+    }
+
+
+def _feature_lines(feature: Feature, vocab: Vocab) -> list[str]:
+    said = feature.dictionary
+    figures = [("bias", feature.bias), ("threshold", feature.threshold), ("encoder–decoder cosine", feature.encoder_decoder_cosine)]
+    told = [f"{name} {number(value)}" for name, value in figures if value is not None]
+    lines = ["", "   ".join([f"{said['family']}, {said['rule']}, {said['units']:,} units", *told])]
+    if feature.complete:
+        ids, counts = np.unique(feature.tokens, return_counts=True)
+        order = np.argsort(-counts, kind="stable")[:SHOWN_TOKENS]
+        common = ", ".join(f"{vocab.label(int(ids[i]))} {counts[i]:,}" for i in order)
+        lines += ["", f"active on {len(feature.tokens):,} tokens, most often {common}" if len(feature.tokens) else "never active"]
+    if feature.coactive:
+        rows = [["ACTIVE TOGETHER", "TOKENS", "JACCARD"]]
+        rows += [[str(other.name), f"{other.count:,}", f"{other.jaccard:.3f}"] for other in feature.coactive[:SHOWN_TOKENS]]
+        lines += ["", *table(rows, (1, 2))]
+    return lines
 
 
 def _record_document(record: Record, vocab: Vocab) -> dict[str, Any]:

@@ -10,10 +10,11 @@ from typing import Any, cast
 from core.bases import run_titles
 from core.commands.follow import as_document, describe, follow
 from core.commands.output import duration, emit, note, number, table
-from core.errors import AtlasError
+from core.errors import AtlasError, shown
 from core.runs import lanes
 from core.runs.locks import dashboard_lock
 from core.runs.registry import Registry, Run
+from core.units import NEURONS, check_slug
 from core.workspace import Workspace
 
 RECENT = 20
@@ -29,7 +30,8 @@ def index(arguments: argparse.Namespace, workspace: Workspace) -> int:
         {
             "model": absolute(arguments.model),
             "corpus": {"source": absolute(arguments.corpus), **of_text},
-            **{name: getattr(arguments, name) for name in ("revision", "sites", "dtype", "device", "architecture", "workers")},
+            **{name: getattr(arguments, name) for name in ("revision", "dtype", "device", "architecture", "workers", "basis")},
+            "sites": _sites(arguments, workspace),
         }
     )
     request.check_here(None)
@@ -40,6 +42,26 @@ def index(arguments: argparse.Namespace, workspace: Workspace) -> int:
     if known is not None:
         note(f"{run.id} already does this work")
     return _carry_out(arguments, workspace, run)
+
+
+def _sites(arguments: argparse.Namespace, workspace: Workspace) -> str | None:
+    """The sites as they were typed, else those that have the dictionary that was named. Raises AtlasError when there are none."""
+    if arguments.sites is not None or arguments.basis in (None, NEURONS):
+        return arguments.sites
+    from core.bases import shelf
+    from core.index.request import DEFAULT_MODEL
+    from core.store.catalog import shown_sites
+    from core.subject.info import registered, subject_info
+
+    model = DEFAULT_MODEL if arguments.model == "default" else absolute(arguments.model)
+    known = {slug: subject_info(workspace, slug).name_or_path for slug in registered(workspace)}
+    slug = next((slug for slug, place in known.items() if model in (slug, place)), None)
+    found = [] if slug is None else shelf.sites_of(workspace, slug, check_slug(arguments.basis, "basis"))
+    if not found:
+        there = sorted({one.info.name for one in shelf.shelved(workspace, slug)}) if slug is not None else []
+        named = f": there is {', '.join(there[:12])}" if there else ""
+        raise AtlasError(f"{slug or arguments.model} has no dictionary “{shown(arguments.basis)}”{named}.")
+    return shown_sites(found)
 
 
 def resume(arguments: argparse.Namespace, workspace: Workspace) -> int:
@@ -180,4 +202,6 @@ def _about(run: Run) -> str:
         return told
     corpus = run.params.get("corpus")
     source = cast(dict[str, Any], corpus).get("source", "") if isinstance(corpus, dict) else ""
-    return " over ".join(part for part in (str(run.params.get("model", "")), str(source)) if part)
+    basis = str(run.params.get("basis") or "")
+    what = f"{basis} of {run.params.get('model', '')}" if basis else str(run.params.get("model", ""))
+    return " over ".join(part for part in (what, str(source)) if part)

@@ -41,7 +41,8 @@ def token_figure(counted: TokenHistogram, names: Sequence[str], how: Counts) -> 
         ]
         bars.append(
             {
-                "type": "bar", "x": middle.tolist(), "y": drawn[place].tolist(), "width": np.diff(edges).tolist(), "hovertext": hover, "hoverinfo": "text",
+                "type": "bar", "x": middle.tolist(), "y": drawn[place].tolist(), "width": np.diff(edges).tolist(),
+                "hovertext": hover, "hoverinfo": "text",
                 "marker": {"color": hues[place], "line": {"color": colours.background, "width": 1}},
             }
         )  # fmt: skip

@@ -22,8 +22,8 @@ _CHOICES: dict[Counts, str] = {"linear": "counts", "log": "log counts", "share":
 _TITLE = "Tokens by activation"
 _HELP = (
     "Every token of the text on which the feature is not zero, in ten equal bins from zero to its largest activation, by which token it "
-    "is: the five most frequent and all others (Cunningham et al. 2023, who draw at most 5,000). A feature of one meaning shows the same few "
-    "tokens from the right end to the left. Shares make each bin as high as the next; on the log scale only the tops of bars can be read."
+    "is: the five most frequent and all others (Cunningham et al. 2023, who draw at most 5,000). A feature of one meaning shows the same "
+    "few tokens from the right end to the left. Shares make each bin as high as the next; on the log scale only the tops can be read."
 )
 
 

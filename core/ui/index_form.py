@@ -5,16 +5,19 @@ from typing import Any
 
 import streamlit as st
 
+from core.bases import shelf
 from core.corpus.spec import EMBEDDED, MAX_CONTEXTS, MAX_LENGTH
 from core.errors import AtlasError
 from core.index.request import DEFAULT_MODEL, DTYPES, IndexRequest
 from core.runs.registry import Run
+from core.store.catalog import shown_sites
 from core.subject.info import SubjectInfo, registered, subject_info
 from core.ui import words
 from core.ui.first_run import missing_packages
-from core.ui.index_estimate import Estimate, estimate
+from core.ui.index_estimate import Estimate, dictionary_units, estimate
 from core.ui.prose import quiet, sentence
 from core.ui.server import Server
+from core.units import NEURONS
 
 _TEXTS = {"embedded": "Embedded text", "files": "My files", "dataset": "Dataset"}
 _BOS = {"As the tokenizer does": None, "With BOS": True, "Without BOS": False}
@@ -27,7 +30,8 @@ def index_form(server: Server) -> Run | None:
         request = IndexRequest.from_params(params)
         info = _known(server, request.model)
         request.check_here(info.n_layers if info else None)
-        expected = estimate(request, info, server.registry.list())
+        units = None if request.basis == NEURONS else dictionary_units(server.workspace, request, info)
+        expected = estimate(request, info, server.registry.list(), units)
     except AtlasError as error:
         sentence(str(error))
         st.button("Start the index", disabled=True)
@@ -73,12 +77,17 @@ def _read_widgets(server: Server) -> dict[str, Any]:
         "Text", list(_TEXTS), default="embedded" if not missing_packages() else "files", format_func=_TEXTS.__getitem__, required=True
     )
     corpus = _text(kind or "embedded")
+    basis = _basis(server, model or "")
     sites, contexts, length, stride, bos = st.columns([1.6, 1.2, 1, 1, 1.5], vertical_alignment="bottom")
     stride_value = stride.number_input(
         "Stride", 1, MAX_LENGTH, None, placeholder="= length", help="Tokens from one context's start to the next's."
     )
+    have = usual.sites if basis == NEURONS else shown_sites(shelf.sites_of(server.workspace, model or "", basis))
     chosen = {
-        "sites": sites.text_input("Sites", usual.sites, max_chars=500, help="mlp.all, resid.0-5, mlp.3,attn.3 or mixtures."),
+        "sites": sites.text_input(
+            "Sites", have, max_chars=500, key=f"index_sites_{basis}", help="mlp.all, resid.0-5, mlp.3,attn.3 or mixtures."
+        ),
+        "basis": basis,
         "model": model or "",
         "revision": revision,
         "dtype": dtype,
@@ -90,6 +99,17 @@ def _read_widgets(server: Server) -> dict[str, Any]:
         "bos": _BOS[bos.selectbox("Beginning of text", list(_BOS))],
     }
     return chosen | {"corpus": corpus}
+
+
+def _basis(server: Server, model: str) -> str:
+    """Plain neurons, or one of the model's dictionaries where it has any."""
+    if model not in registered(server.workspace):
+        return NEURONS
+    names = sorted({one.info.name for one in shelf.shelved(server.workspace, model)})
+    if not names:
+        return NEURONS
+    help = "How sites are read as units: their own axes, or the features of a dictionary; choosing one fills in the sites that have it."
+    return st.selectbox("Basis", [NEURONS, *names], help=help, key=f"index_basis_{model}")
 
 
 def _text(kind: str) -> dict[str, Any]:

@@ -71,7 +71,11 @@ def title(view: UnitView) -> None:
     name = view.name
     tokens = f"{int(view.stats['tokens']):,} tokens of text"
     heading = f"{name.site} / {name.basis} / {name.index}"
-    st.html(f'<div class="nu-title"><h1>{html.escape(heading)}</h1><span>{html.escape(name.subject)} · {html.escape(tokens)}</span></div>')
+    beside = f"{html.escape(name.subject)} · {html.escape(tokens)}"
+    if view.index.dictionary(name.site):
+        address = nav.address("features", {"dictionary": f"{name.subject}/{name.site}/{name.basis}"})
+        beside += f' · <a href="{html.escape(address, quote=True)}" target="_self">its dictionary</a>'
+    st.html(f'<div class="nu-title"><h1>{html.escape(heading)}</h1><span>{beside}</span></div>')
 
 
 def statistics(data: UnitData) -> None:

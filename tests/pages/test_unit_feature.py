@@ -4,6 +4,8 @@ import csv
 import html
 import io
 import json
+import subprocess
+import sys
 from collections import Counter
 from collections.abc import Callable
 from functools import partial
@@ -171,3 +173,20 @@ def test_a_feature_whose_dictionary_was_removed_is_still_shown(workspace: Worksp
     page = open_page(workspace, "unit", unit=name(2))
     assert not page.exception
     assert "α" not in dict(tables(page)["Dictionary"]["facts"])
+
+
+def test_the_page_of_a_feature_loads_no_torch(workspace: Workspace) -> None:
+    write_synthetic_features(workspace)
+    code = f"""
+import os, sys
+os.environ.update(NEURON_ATLAS_WORKSPACE={str(workspace.path)!r}, NEURON_ATLAS_BACKGROUND="off")
+from streamlit.testing.v1 import AppTest
+tested = AppTest.from_file("pages/unit.py", default_timeout=60)
+tested.query_params["unit"] = {name(2)!r}
+assert not tested.run().exception
+assert len(tested.get("plotly_chart")) == 2
+print(*sys.modules)
+"""
+    done = subprocess.run([sys.executable, "-c", code], cwd=conftest.ROOT, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert not {module.partition(".")[0] for module in done.stdout.split()} & {"torch", "transformers", "numba", "safetensors"}
