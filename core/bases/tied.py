@@ -14,11 +14,20 @@ from core.bases.passes import ActivePass, Pass, dense_pass
 class Tied:
     """A tied dictionary in training. `rows` and `bias` with their optimisers."""
 
-    def __init__(self, d: int, units: int, alpha: float, seed: int, on: ActivePass | None, device: torch.device | str = "cpu") -> None:
-        """alpha: beside the summed squared error. on: compute over active units, on the CPU; None for dense products on `device`."""
+    def __init__(
+        self,
+        d: int,
+        units: int,
+        alpha: float,
+        seed: int,
+        on: ActivePass | None,
+        device: torch.device | str = "cpu",
+        bias_rate: float = 1.0,
+    ) -> None:
+        """alpha: beside the summed squared error. bias_rate: the bias learns so many times as fast as the rows. on: compute over active units, on the CPU; None for dense products on `device`."""
         bound = (6 / (d + units)) ** 0.5
         first = torch.empty(units, d).uniform_(-bound, bound, generator=torch.Generator().manual_seed(seed))
-        self.alpha, self.k, self._on = alpha, 0, on
+        self.alpha, self.k, self.bias_rate, self._on = alpha, 0, bias_rate, on
         self.rows = Adam(first.to(device), "inside", on)
         self.bias = Adam(torch.zeros(units, device=device), "free", on)
         self._rounded = None if on is None else on.rounded(self.rows.unit)
@@ -36,7 +45,7 @@ class Tied:
         """One step on prepared activations [n, d]. dead: not used, see `revive`."""
         found = self.look(x)
         self.rows.step(found.encoder, lr)
-        self.bias.step(found.bias, lr)
+        self.bias.step(found.bias, lr * self.bias_rate)
         self._changed()
         return found
 

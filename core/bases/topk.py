@@ -17,10 +17,24 @@ class TopK:
     The decoder begins with random rows, the encoder as the decoder, b_dec as the mean of some activations.
     """
 
-    def __init__(self, d: int, units: int, k: int, k_aux: int, coefficient: float, seed: int, on: ActivePass | None, mean: Tensor) -> None:
-        """mean: [d], of prepared activations; its device is the dictionary's. on: see `Tied`."""
+    def __init__(
+        self,
+        d: int,
+        units: int,
+        k: int,
+        k_aux: int,
+        coefficient: float,
+        seed: int,
+        on: ActivePass | None,
+        mean: Tensor,
+        bias_rate: float = 1.0,
+    ) -> None:
+        """mean: [d], of prepared activations; its device is the dictionary's. on: see `Tied`.
+
+        bias_rate: both biases learn so many times as fast as the rows.
+        """
         first = torch.randn(units, d, generator=torch.Generator().manual_seed(seed)).to(mean.device)
-        self.alpha, self.k, self.k_aux, self.coefficient, self._on = 0.0, k, k_aux, coefficient, on
+        self.alpha, self.k, self.k_aux, self.coefficient, self.bias_rate, self._on = 0.0, k, k_aux, coefficient, bias_rate, on
         self.decoder = Adam(first, "unit", on)
         self.encoder = Adam(first.clone(), "free", on)
         self.bias = Adam(torch.zeros(units, device=mean.device), "free", on)
@@ -72,8 +86,8 @@ class TopK:
         assert found.decoder is not None
         self.decoder.step(found.decoder, lr)
         self.encoder.step(found.encoder, lr)
-        self.bias.step(found.bias, lr)
-        self.decoder_bias.step(to_bias, lr)
+        self.bias.step(found.bias, lr * self.bias_rate)
+        self.decoder_bias.step(to_bias, lr * self.bias_rate)
         self._changed()
         return found
 

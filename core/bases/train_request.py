@@ -33,8 +33,9 @@ class TrainRequest(JobRequest):
     dead_tokens: a unit that was active on none of the last so many tokens counts as dead; None for a tenth of `tokens`, at most 10,000,000.
     revive: tied only: whether dead units are given new directions once they count as dead, until half of the run is done. Not in the paper.
     tokens: activation vectors in all, more than the text has for several passes over it, each in another order. batch: in one step.
-    lr: of Adam. warmup, decay: shares of the steps in which the rate rises from 0 at the beginning and falls to 0 at the end, both
-    linearly.
+    lr: of Adam. bias_rate: biases learn so many times as fast; None for the mean norm of the prepared activations, which is the scale that
+    biases live on; 1 is plain Adam, as in the papers. warmup, decay: shares of the steps in which the rate rises from 0 at the beginning
+    and falls to 0 at the end, both linearly.
     seed: of the first weights and of the order. buffer: activation vectors that are mixed. block: contexts in a forward pass.
     checkpoint_seconds: work that a kill may cost. evaluations: how often the loss recovered is looked at, at even distances.
     """
@@ -57,8 +58,9 @@ class TrainRequest(JobRequest):
     dead_tokens: int | None = None
     revive: bool = False
     tokens: int = 1_000_000
-    batch: int = 1024
+    batch: int = 256
     lr: float = 1e-3
+    bias_rate: float | None = None
     warmup: float = 0.02
     decay: float = 0.2
     seed: int = 0
@@ -99,6 +101,8 @@ class TrainRequest(JobRequest):
         if self.revive and self.kind != "tied":
             raise AtlasError("A TopK dictionary has an auxiliary term for its dead units: leave the choice of new directions out.")
         _between("The learning rate", self.lr, 1e-9, 10)
+        if self.bias_rate is not None:
+            _between("The biases' multiple of the learning rate", self.bias_rate, 1e-9, 1e9)
         _between("The share of the run in which the rate rises", self.warmup, 0, 1)
         _between("The share of the run in which the rate falls", self.decay, 0, 1)
         if self.warmup + self.decay > 1:

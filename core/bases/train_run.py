@@ -102,6 +102,7 @@ def dictionaries(trainer: Trainer, job: Job, run: str) -> list[Dictionary]:
             "ratio": request.ratio,
             "centre": request.centre,
             "scale": trainer.how.scale,
+            "bias_rate": trainer.bias_rate,
             "tokens": trainer.seen,
             "dead_tokens": request.patience,
             "screened": trainer.screen,

@@ -97,6 +97,7 @@ class Trainer:
         self.step = 0
         self.members: list[Member] = []
         self.how = Prepare(request.centre)
+        self.bias_rate = 1.0
         self.screen = False
         self._spread = _Spread(torch.zeros(stream.source.width, dtype=torch.float64, device=self.device))
 
@@ -119,6 +120,7 @@ class Trainer:
         if not math.isfinite(size) or size <= 0:
             raise AtlasError("The activations are not finite, or all zero: choose another site, or float32 instead of bfloat16.")
         self.how = Prepare(self.request.centre, scale=self.request.scale or d**0.5 / size)
+        self.bias_rate = self.request.bias_rate or size * self.how.scale
         self._make(first.mean(0) * self.how.scale)
 
     def _make(self, mean: Tensor) -> None:
@@ -128,10 +130,10 @@ class Trainer:
         for name, alpha, beside_sum in zip(request.names(), alphas, request.alphas_beside_sum(d), strict=True):
             on = ActivePass(self.screen) if self.device.type == "cpu" else None
             if request.kind == "tied":
-                learner = Tied(d, units, beside_sum, request.seed, on, self.device)
+                learner = Tied(d, units, beside_sum, request.seed, on, self.device, self.bias_rate)
             else:
                 k_aux = min(request.k_aux or max(1, d // 2), units)
-                learner = TopK(d, units, request.k, k_aux, request.aux_coefficient, request.seed, on, mean.to(self.device))
+                learner = TopK(d, units, request.k, k_aux, request.aux_coefficient, request.seed, on, mean.to(self.device), self.bias_rate)
             self.members.append(Member(name, alpha, learner, torch.zeros(units, dtype=torch.int64, device=self.device)))
 
     def run(self, tick: Callable[[int], None], evaluate: Evaluate) -> None:
@@ -224,6 +226,7 @@ class Trainer:
             "step": self.step,
             "stream": counters,
             "scale": self.how.scale,
+            "bias_rate": self.bias_rate,
             "screen": self.screen,
             "spread": [self._spread.squared, self._spread.tokens],
             "members": sums,
@@ -237,6 +240,7 @@ class Trainer:
             self.stream.load(tensors["stream"], document["stream"])
             self.step, self.screen = int(document["step"]), bool(document["screen"])
             self.how = Prepare(self.request.centre, scale=float(document["scale"]))
+            self.bias_rate = float(document["bias_rate"])
             self._spread = _Spread(tensors["spread.sum"].to(self.device), float(document["spread"][0]), int(document["spread"][1]))
             if document["members"]:
                 self._make(torch.zeros(self.stream.source.width))
