@@ -10,7 +10,7 @@ function drawTable(table, open) {
   const section = element("section");
   const header = element("header");
   header.append(element("h2", "", table.title), drawNote(table));
-  if (table.csv) header.append(saveButton(`Save ${table.title.toLowerCase()} as CSV`, table.file, () => table.csv));
+  if (table.csv.length) header.append(saveButton(`Save ${table.title.toLowerCase()} as CSV`, table.file, () => table.csv));
   section.append(header);
   if (table.empty) section.append(element("p", "none", table.empty));
   const columns = element("div", "columns");

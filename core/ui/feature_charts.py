@@ -17,7 +17,9 @@ HEIGHT = 190
 
 def token_colours(tracked: int) -> list[str]:
     """One for each tracked token, and a quiet one for all others."""
-    return [*theme.series()[:tracked], theme.palette().hairline]
+    muted = theme.palette().muted
+    grey = ",".join(str(int(muted[at : at + 2], 16)) for at in (1, 3, 5))
+    return [*theme.series()[:tracked], f"rgba({grey},0.32)"]
 
 
 def token_figure(counted: TokenHistogram, names: Sequence[str], how: Counts) -> go.Figure:
@@ -42,7 +44,7 @@ def token_figure(counted: TokenHistogram, names: Sequence[str], how: Counts) -> 
         bars.append(
             {
                 "type": "bar", "x": middle.tolist(), "y": drawn[place].tolist(), "width": np.diff(edges).tolist(),
-                "hovertext": hover, "hoverinfo": "text",
+                "hovertext": hover, "hoverinfo": "text", "hoverlabel": {"font": {"color": colours.text}},
                 "marker": {"color": hues[place], "line": {"color": colours.background, "width": 1}},
             }
         )  # fmt: skip
@@ -50,7 +52,7 @@ def token_figure(counted: TokenHistogram, names: Sequence[str], how: Counts) -> 
     tick_places = edges[::2] if len(edges) > 6 else edges
     layout = theme.figure_layout(
         HEIGHT,
-        margin={"l": 46, "r": 4, "t": 6, "b": 34},
+        margin={"l": 46, "r": 14, "t": 8, "b": 34},
         barmode="stack",
         bargap=0,
         xaxis={
@@ -72,7 +74,7 @@ def _scale(totals: Any, how: Counts) -> dict[str, Any]:
         return {"range": [0, 1], "tickformat": ".0%", "nticks": 5}
     if how == "linear":
         return {"rangemode": "tozero", "nticks": 5}
-    top = float(np.log10(max(1, int(totals.max())))) + 0.1
+    top = float(np.log10(max(1, int(totals.max())))) + 0.15
     return {"type": "log", "range": [-0.3, max(top, 1.0)], "dtick": max(1, round(top / 3)), "exponentformat": "power"}
 
 

@@ -131,7 +131,7 @@ def dictionary_facts(data: FeatureData) -> list[tuple[str, str]]:
     facts = [
         ("made by", _FAMILIES.get(str(said["family"]), str(said["family"]))),
         ("rule", f"{_RULES.get(str(said['rule']), str(said['rule']))}{', tied' if said.get('tied') else ''}"),
-        ("units", f"{units:,} over {reads:,} numbers"),
+        ("units", f"{units:,} over {reads:,}"),
     ]
     if said.get("k") is not None:
         facts.append(("k", f"{int(said['k']):,} a token"))
@@ -145,7 +145,7 @@ def dictionary_facts(data: FeatureData) -> list[tuple[str, str]]:
         facts.append(("normalised", ways[1]))
     if float(prepare.get("scale", 1.0)) != 1.0:
         facts.append(("scaled by", significant(float(prepare["scale"]))))
-    return [*facts, ("weights", str(said["weights_sha256"])[:12])]
+    return [*facts, ("weights", str(said["weights_sha256"])[:8])]
 
 
 def token_lines(data: FeatureData, colours: Sequence[str]) -> list[Line]:
@@ -163,7 +163,7 @@ def token_lines(data: FeatureData, colours: Sequence[str]) -> list[Line]:
         for name, total, hover, colour in zip(names, totals, hovers, colours, strict=False)
     ]
     if further:
-        others = f"{further:,} other tokens" if further > 1 else "1 other token"
+        others = f"{further:,} others" if further > 1 else "1 other"
         lines.append(Line(others, f"{totals[-1]:,}", totals[-1] / largest, count=percent(totals[-1] / every), colour=colours[len(names)]))
     return lines
 

@@ -109,7 +109,8 @@ def _basis(server: Server, model: str) -> str:
     if not names:
         return NEURONS
     help = "How sites are read as units: their own axes, or the features of a dictionary; choosing one fills in the sites that have it."
-    return st.selectbox("Basis", [NEURONS, *names], help=help, key=f"index_basis_{model}")
+    place, _ = st.columns([1, 2.2])
+    return place.selectbox("Basis", [NEURONS, *names], help=help, key=f"index_basis_{model}")
 
 
 def _text(kind: str) -> dict[str, Any]:

@@ -53,6 +53,9 @@ STYLE = """<style>
 .nu-partial {color: var(--na-muted); font-size: .84rem; margin: 0}
 .nu-partial b {color: var(--na-accent); font-weight: 600}
 .st-key-unit-steps {min-height: 2rem}
+.st-key-feature-tokens-choice {margin-bottom: .7rem}
+.st-key-feature-tokens-choice button {min-height: 0; padding: .12rem .5rem}
+.st-key-feature-tokens-choice button p {font-size: .8rem}
 .st-key-unit-steps button {min-height: 0; padding: .22rem .6rem; font-size: .84rem}
 .st-key-unit-steps input {font-size: .84rem; padding: .22rem .6rem}
 .st-key-unit-steps [data-testid="stTextInputRootElement"] {min-height: 0; height: 2rem}

@@ -118,7 +118,7 @@ def test_a_feature_says_its_weights_with_their_formulas(opened: Open) -> None:
     assert "<dt>threshold</dt>" not in text
     facts = dict(tables(page)["Dictionary"]["facts"])
     assert facts["rule"] == "ReLU, tied"
-    assert facts["units"] == f"{UNITS} over {UNITS // 2} numbers"
+    assert facts["units"] == f"{UNITS} over {UNITS // 2}"
     assert facts["α"] == f"{ALPHA:g}"
     assert facts["beside error"] == "summed over d"
     assert facts["centred"] == "per token"
