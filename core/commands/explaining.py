@@ -67,8 +67,8 @@ def study(arguments: argparse.Namespace, workspace: Workspace) -> int:
 
 
 def explanation_document(view: ExplanationView) -> dict[str, Any]:
-    """One explanation as `--json` prints it: its first score, and the controls of the same kind beside it."""
-    own = next((one for one in view.scores if one.role == "simulated"), None)
+    """One explanation as `--json` prints it: its headline score, and the controls over the same records beside it."""
+    own = view.headline()
     simulator = view.settings.get("simulator", {})
     document: dict[str, Any] = {
         "id": view.identity,

@@ -1,6 +1,7 @@
 """One explanation, whole: its row, all its scores and what was simulated beside what was true, read straight from the run's files."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -11,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from core.autointerp.pattern import Pattern
-from core.autointerp.scoring import Kind, Score
+from core.autointerp.scoring import KINDS, Kind, Score
 from core.errors import AtlasError
 from core.store.catalog import broken_file, load_index
 from core.store.explained import ExplainedPart, ExplainedRun, load_explained
@@ -94,6 +95,14 @@ class ExplanationView:
     def of_role(self, role: str, split: str | None = None) -> list[SimulationView]:
         """The simulations of a role, in the order written; of one split if it is named."""
         return [one for one in self.simulations if one.role == role and split in (None, one.split)]
+
+    def headline(self, split: str | None = None) -> ScoreView | None:
+        """The score of the explanation itself that is shown before others, of one split if it is named; the same as in the cache.
+
+        Both kinds of records before random ones alone before top ones alone, then test before validation before calibration.
+        """
+        own = [one for one in self.scores if one.role == "simulated" and split in (None, one.split)]
+        return min(own, key=lambda one: (_place(KINDS, one.score.kind), -_place(SPLITS, one.split)), default=None)
 
     def score(self, role: str, kind: str, split: str) -> ScoreView | None:
         return next((one for one in self.scores if (one.role, one.score.kind, one.split) == (role, kind, split)), None)
@@ -191,7 +200,7 @@ def _scores(path: Path, identity: str) -> tuple[ScoreView, ...]:
             made.append(ScoreView(score=score, contexts=tuple(row["contexts"]), recipe=dict(json.loads(row["recipe"] or "{}")), **words))
     except (ValueError, KeyError, TypeError) as error:
         raise DamagedPart(path, str(error)) from None
-    return tuple(sorted(made, key=lambda one: (_place(ROLES, one.role), _place(SPLITS, one.split), one.score.kind)))
+    return tuple(sorted(made, key=lambda one: (_place(ROLES, one.role), _place(SPLITS, one.split), _place(KINDS, one.score.kind))))
 
 
 def _simulations(workspace: Workspace, path: Path, identity: str, index: str, subject: str) -> tuple[tuple[SimulationView, ...], str]:
@@ -249,5 +258,5 @@ def _rows(path: Path, identity: str) -> list[dict[str, Any]]:
         raise DamagedPart(path, str(error)) from None
 
 
-def _place(order: tuple[str, ...], name: str) -> int:
+def _place(order: Sequence[str], name: str) -> int:
     return order.index(name) if name in order else len(order)

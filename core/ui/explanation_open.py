@@ -7,7 +7,7 @@ from typing import Any
 import streamlit as st
 
 from core.errors import AtlasError
-from core.store.explanation_view import ExplanationView, ScoreView
+from core.store.explanation_view import ExplanationView
 from core.store.texts import load_vocab
 from core.ui import charts, theme
 from core.ui.explanation_charts import overlay, scatter
@@ -69,7 +69,7 @@ def _rows(server: Server, view: ExplanationView, found: list[Pair]) -> None:
 
 
 def _charts(view: ExplanationView, split: str, found: list[Pair]) -> None:
-    best = headline(view, split)
+    best = view.headline(split)
     dark = theme.is_dark()
     rho, reason = (best.score.rho, best.score.reason) if best is not None else (math.nan, "not scored")
     st.plotly_chart(
@@ -86,13 +86,6 @@ def _charts(view: ExplanationView, split: str, found: list[Pair]) -> None:
         overlay(pair, dark), theme=None, key="explanation-overlay", config=_config(view, f"record-{place + 1}"),
         alt=f"Record {place + 1}: true and simulated activation on each token, and the residual",
     )  # fmt: skip
-
-
-def headline(view: ExplanationView, split: str) -> ScoreView | None:
-    """The score of the explanation itself on a split, over both kinds of records if there is one."""
-    own = [one for one in view.scores if one.role == "simulated" and one.split == split]
-    order = ("top-and-random", "random-only", "top-only")
-    return min(own, key=lambda one: order.index(one.score.kind), default=None)
 
 
 def _scale_line(view: ExplanationView, split: str, found: list[Pair]) -> str:

@@ -1,16 +1,24 @@
 """The commands that look after files know runs of explaining: doctor names a damaged one, resume mends it, rebuild counts them."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from core.autointerp.request import Setting
+from core.autointerp.scoring import Kind
+from core.autointerp.splits import Split
+from core.commands.explaining import explanation_document
 from core.runs.locks import lane_lock
 from core.runs.registry import Registry
+from core.store import explanation_queries
+from core.store.explanation_view import load_explanation
 from core.workspace import Workspace
 from tests.synthetic import write_synthetic_index
 from tests.synthetic_explanations import write_synthetic_explanations
 from tests.unit.test_cli import Capture, _call, _refused, _strict
+from tests.unit.test_store_cache import opened
 
 RUN = "explain-test"
 
@@ -64,3 +72,31 @@ def test_rebuild_tells_what_it_found(explained: Workspace, capsys: Capture) -> N
     (notice,) = _strict(out)["notices"]
     assert notice.endswith(f"make it again with python -m core resume {RUN}.")
     assert _strict(out)["explained"] == [RUN, "explain-well"]
+
+
+def test_the_command_line_and_the_cache_agree_on_the_headline_of_revisions_and_of_several_kinds(explained: Workspace) -> None:
+    """As `revise --kind random-only --kind top-and-random` leaves it: every step is scored on validation and on test, by both kinds."""
+    both: tuple[Kind, ...] = ("random-only", "top-and-random")
+    splits: tuple[Split, ...] = ("validation", "test")
+    found = {
+        split: write_synthetic_explanations(explained, run=f"explain-{split}", split=split, settings=[Setting(kinds=both)], steps=2)
+        for split in splits
+    }
+    with opened(explained) as cache:
+        cache.ingest()
+        with cache.cursor() as cursor:
+            cursor.execute(
+                "INSERT INTO scores BY NAME SELECT * REPLACE (replace(explanation, 'test', 'validation') AS explanation) "
+                "FROM scores WHERE run = 'explain-test'"
+            )
+        kept = explanation_queries.study(cache, "explain-validation").set_index("explanation")
+    for identity, other in zip(found["validation"], found["test"], strict=True):
+        view = load_explanation(explained, identity)
+        whole = replace(view, scores=(*view.scores, *load_explanation(explained, other).scores))
+        document = explanation_document(whole)
+        assert (document["score"]["kind"], document["score"]["split"]) == ("top-and-random", "test")
+        assert document["score"]["rho"] == kept.loc[identity, "rho"]
+        assert document["controls"]["lookup"]["rho"] == kept.loc[identity, "lookup_rho"]
+        headline = whole.headline("validation")
+        assert headline is not None
+        assert (headline.split, headline.score.kind) == ("validation", "top-and-random")
