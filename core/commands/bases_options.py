@@ -54,7 +54,7 @@ def _add_train(parser: argparse.ArgumentParser) -> None:
     )
     how.add_argument("--k", type=int, help="active units a token, of a topk dictionary (32)")
     how.add_argument("--tokens", type=int, default=1_000_000, help="tokens to train on, in several passes if the text has less (1000000)")
-    how.add_argument("--batch", type=int, help="tokens in a step (1024)")
+    how.add_argument("--batch", type=int, help="tokens in a step (256)")
     how.add_argument("--lr", type=float, help="learning rate of Adam (0.001)")
     how.add_argument("--warmup", type=float, metavar="SHARE", help="of the steps, in which the rate rises (0.02)")
     how.add_argument("--decay", type=float, metavar="SHARE", help="of the steps, in which the rate falls at the end (0.2)")
