@@ -3,9 +3,9 @@
 A token has few active units, so after the product of activations and encoder everything costs in proportion to them. Each loop covers a
 range of tokens or of rows and writes nothing outside it, so that threads share the work and the sums are the same however many there are.
 
-The product may be computed in bfloat16, as a screen: with x' and e' the rounded vectors, |x·e − x'·e'| ≤ ‖x − x'‖ ‖e‖ + ‖x'‖ ‖e − e'‖
-(Cauchy and Schwarz), so a unit that is left out cannot be active, and the others are computed again in float32. Codes are those of
-float32 either way.
+That product is a screen only, and may be in bfloat16: with x' and e' the rounded vectors, |x·e − x'·e'| ≤ ‖x − x'‖ ‖e‖ + ‖x'‖ ‖e − e'‖
+(Cauchy and Schwarz), so a unit that is left out cannot be active. The others are computed again in float32, always by the same sums, so
+the codes do not depend on how the product was computed.
 """
 
 from typing import Any
@@ -32,23 +32,24 @@ def _dot(a: Any, b: Any) -> Any:
 
 @njit(nogil=True, cache=True, fastmath=_FAST, inline="always")
 def _bounds(product: Any, screened: bool, t: int, bias: Any, token_error: Any, row_error: Any, bits: Any, low: Any, high: Any) -> None:
-    """Bounds of what the encoder says of token t for every unit. Without a screen both are the value itself.
+    """Bounds of what the encoder says of token t for every unit.
 
-    product: uint16 (bfloat16 bits) or float32 [tokens, units]. token_error: [tokens, 2], ‖x − x'‖ and ‖x'‖. row_error: [units], ‖e − e'‖.
+    product: uint16 (bfloat16 bits, `screened`) or float32 [tokens, units]. token_error: [tokens, 2], ‖x − x'‖ and ‖x'‖.
+    row_error: [2, units], ‖e − e'‖ and ‖e‖.
     """
+    lost, size = token_error[t, 0], token_error[t, 1]
+    value = bits.view(np.float32)
     if screened:
         for j in range(bias.shape[0]):
             bits[j] = np.uint32(product[t, j]) << np.uint32(16)
-        value = bits.view(np.float32)
-        lost, size = token_error[t, 0], token_error[t, 1]
-        for j in range(bias.shape[0]):
-            error = lost + size * (row_error[j] + _SUMMED) + _ROUNDED * abs(value[j])
-            low[j] = value[j] + bias[j] - error
-            high[j] = value[j] + bias[j] + error
     else:
         for j in range(bias.shape[0]):
-            low[j] = product[t, j] + bias[j]
-            high[j] = low[j]
+            value[j] = product[t, j]
+    rounded = _ROUNDED if screened else np.float32(0.0)
+    for j in range(bias.shape[0]):
+        error = lost * row_error[1, j] + size * (row_error[0, j] + _SUMMED * row_error[1, j]) + rounded * abs(value[j])
+        low[j] = value[j] + bias[j] - error
+        high[j] = value[j] + bias[j] + error
 
 
 @njit(nogil=True, cache=True, fastmath=_FAST)
@@ -128,7 +129,7 @@ def tokens_pass(
             found += np.int64((high[j] >= least) & (high[j] > zero))
         for i in range(found):
             j = chosen[i]
-            values[i] = _dot(x[t], encoder[j]) + bias[j] if screened else low[j]
+            values[i] = _dot(x[t], encoder[j]) + bias[j]
         cut, ties = zero, found
         if 0 < k < found:
             cut = _kth_largest(values, found, k, heap)
@@ -260,7 +261,7 @@ def adam_vector(gradient: Any, value: Any, mean: Any, square: Any, rate: float, 
 
 @njit(nogil=True, cache=True, fastmath=_FAST)
 def round_rows(rows: Any, bits: Any, rounded: Any, error: Any, first: int, end: int) -> None:
-    """Rows `first` to `end` in bfloat16 (uint16, to the nearest, ties to even) and ‖row − rounded row‖.
+    """Rows `first` to `end` in bfloat16 (uint16, to the nearest, ties to even) and error [2, rows]: ‖row − rounded row‖ and ‖row‖.
 
     bits: scratch uint32 [2, d] of this range.
     """
@@ -277,4 +278,4 @@ def round_rows(rows: Any, bits: Any, rounded: Any, error: Any, first: int, end: 
         for i in range(d):
             lost = value[i] - back[i]
             total += lost * lost
-        error[j] = np.sqrt(total)
+        error[0, j], error[1, j] = np.sqrt(total), np.sqrt(_dot(rows[j], rows[j]))

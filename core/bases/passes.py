@@ -22,6 +22,8 @@ from core.bases import kernels
 
 DENSE_SHARE = 0.1
 """From this share of active units on, products of whole matrices are faster than loops over active units."""
+_BORDER = 2.0
+"""A batch may have so many times as many units that are active, or nearly, before it is done by whole matrices after all."""
 _MIN_GAIN = 1.5
 """A bfloat16 product has to be this many times as fast as float32 to be worth computing what it lets through again."""
 
@@ -79,7 +81,8 @@ def dense_pass(x: Tensor, encoder: Tensor, decoder: Tensor | None, bias: Tensor,
 class ActivePass:
     """The pass over active units, on the CPU in float32. One at a time; its buffers grow to what the batches need and no further.
 
-    Memory: about 3 · units · d, 2 · batch · d, and at most batch · units · (4 + 36 · DENSE_SHARE) numbers of one byte to four.
+    Memory: about 3 · units · d, 2 · batch · d, and entries of the active units: 24 bytes for each of
+    at most batch · units · DENSE_SHARE · 2. A dense pass takes about 4 · batch · units numbers instead.
     """
 
     def __init__(self, screen: bool) -> None:
@@ -90,25 +93,35 @@ class ActivePass:
         self._buffers: dict[str, Tensor] = {}
 
     def rounded(self, encoder: Tensor) -> tuple[Tensor, Tensor]:
-        """The encoder's rows in bfloat16 and how far each is off [units], as `run` takes them; empty without a screen."""
-        if not self.screen:
-            return torch.empty(0), torch.empty(0)
-        rows, error = torch.empty(encoder.shape, dtype=torch.bfloat16), torch.empty(encoder.shape[0])
-        self.round(encoder, (rows, error))
-        return rows, error
+        """As `run` takes them: the encoder's rows in bfloat16 (empty without a screen), and [2, units], how far each is off and its norm."""
+        made = torch.empty(encoder.shape if self.screen else 0, dtype=torch.bfloat16), torch.zeros(2, encoder.shape[0])
+        self.round(encoder, made)
+        return made
 
     def round(self, encoder: Tensor, rounded: tuple[Tensor, Tensor]) -> None:
         """Bring what `rounded` returned up to date."""
-        if self.screen:
+        if not self.screen:
+            torch.linalg.vector_norm(encoder, dim=-1, out=rounded[1][1])
+        else:
             source, bits, error = encoder.numpy(), rounded[0].view(torch.uint16).numpy(), rounded[1].numpy()
             width = source.shape[1]
             self.each(len(source), lambda a, b: kernels.round_rows(source, np.empty((2, width), np.uint32), bits, error, a, b))
 
     def run(
-        self, x: Tensor, encoder: Tensor, decoder: Tensor | None, bias: Tensor, rounded: tuple[Tensor, Tensor], alpha: float, k: int
+        self,
+        x: Tensor,
+        encoder: Tensor,
+        decoder: Tensor | None,
+        bias: Tensor,
+        rounded: tuple[Tensor, Tensor],
+        alpha: float,
+        k: int,
+        expected: float,
     ) -> Pass:
-        """See `Pass`. x: [n, d], float32, contiguous."""
+        """See `Pass`. x: [n, d], float32, contiguous. expected: active units a token; many make it a dense pass, unless there is a k."""
         (tokens, d), units = x.shape, len(bias)
+        if not k and expected > DENSE_SHARE * units:
+            return dense_pass(x, encoder, decoder, bias, alpha, k)
         product, lost = self._product(x, encoder, rounded[0])
         bits = product.view(torch.uint16).numpy() if self.screen else product.numpy()
         error, offsets = rounded[1].numpy(), bias.numpy()
@@ -118,7 +131,7 @@ class ActivePass:
             counts = np.empty(tokens, np.int64)
             self.each(tokens, lambda a, b: kernels.count_possible(bits, self.screen, offsets, lost, error, a, b, counts))
             total = int(counts.sum())
-            if total > DENSE_SHARE * tokens * units:
+            if total > _BORDER * DENSE_SHARE * tokens * units:
                 return dense_pass(x, encoder, decoder, bias, alpha, k)
             start[1:] = np.cumsum(counts)[:-1]
         names = ("index", "code", "slope", "token", "unit_code", "unit_slope")
@@ -170,7 +183,8 @@ class ActivePass:
         target = self._buffer("product", len(x) * len(encoder), torch.bfloat16 if self.screen else torch.float32)
         target = target.view(len(x), len(encoder))
         if not self.screen:
-            return torch.mm(x, encoder.T, out=target), np.zeros((len(x), 2), np.float32)
+            norms = x.norm(dim=-1)
+            return torch.mm(x, encoder.T, out=target), torch.stack([torch.zeros_like(norms), norms], dim=-1).numpy()
         low = x.bfloat16()
         back = low.float()
         return torch.mm(low, rounded.T, out=target), torch.stack([(x - back).norm(dim=-1), back.norm(dim=-1)], dim=-1).numpy()

@@ -24,12 +24,16 @@ class Tied:
         device: torch.device | str = "cpu",
         bias_rate: float = 1.0,
     ) -> None:
-        """alpha: beside the summed squared error. bias_rate: the bias learns so many times as fast as the rows. on: compute over active units, on the CPU; None for dense products on `device`."""
+        """alpha: beside the summed squared error. on: compute over active units, on the CPU; None for dense products on `device`.
+
+        bias_rate: the bias learns so many times as fast as the rows.
+        """
         bound = (6 / (d + units)) ** 0.5
         first = torch.empty(units, d).uniform_(-bound, bound, generator=torch.Generator().manual_seed(seed))
         self.alpha, self.k, self.bias_rate, self._on = alpha, 0, bias_rate, on
         self.rows = Adam(first.to(device), "inside", on)
         self.bias = Adam(torch.zeros(units, device=device), "free", on)
+        self._l0 = torch.full((), float(units), dtype=torch.float64)
         self._rounded = None if on is None else on.rounded(self.rows.unit)
 
     def loss(self, found: Pass) -> float:
@@ -39,11 +43,12 @@ class Tied:
         """Codes, errors and gradients of prepared activations [n, d]; nothing changes."""
         if self._on is None or self._rounded is None:
             return dense_pass(x, self.rows.unit, None, self.bias.value, self.alpha, 0)
-        return self._on.run(x, self.rows.unit, None, self.bias.value, self._rounded, self.alpha, 0)
+        return self._on.run(x, self.rows.unit, None, self.bias.value, self._rounded, self.alpha, 0, float(self._l0))
 
     def step(self, x: Tensor, lr: float, dead: Tensor) -> Pass:
         """One step on prepared activations [n, d]. dead: not used, see `revive`."""
         found = self.look(x)
+        self._l0.fill_(found.l0)
         self.rows.step(found.encoder, lr)
         self.bias.step(found.bias, lr * self.bias_rate)
         self._changed()
@@ -71,11 +76,12 @@ class Tied:
         return {"encoder": self.rows.unit, "bias": self.bias.value}
 
     def state(self) -> dict[str, Tensor]:
-        return self.rows.state("rows") | self.bias.state("bias")
+        return {**self.rows.state("rows"), **self.bias.state("bias"), "l0": self._l0}
 
     def load(self, state: dict[str, Tensor]) -> None:
         self.rows.load("rows", state)
         self.bias.load("bias", state)
+        self._l0.copy_(state["l0"])
         self._changed()
 
     def _changed(self) -> None:

@@ -52,7 +52,7 @@ class TopK:
     def _look(self, x: Tensor) -> Pass:
         if self._on is None or self._rounded is None:
             return dense_pass(x, self.encoder.value, self.decoder.value, self.bias.value, 0.0, self.k)
-        return self._on.run(x, self.encoder.value, self.decoder.value, self.bias.value, self._rounded, 0.0, self.k)
+        return self._on.run(x, self.encoder.value, self.decoder.value, self.bias.value, self._rounded, 0.0, self.k, 0.0)
 
     def gradients(self, x: Tensor, dead: Tensor) -> tuple[Pass, Tensor]:
         """The pass with what the dead units [n] (int64) add to its gradients, and the gradient of b_dec [d].

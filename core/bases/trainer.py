@@ -145,9 +145,9 @@ class Trainer:
         while self.step < self.request.steps:
             while self.stream.filling:
                 self.stream.fill()
+                if not self.members and not self.stream.filling:
+                    self.begin()  # before anything is kept: what is left of a buffer is kept in another order
                 tick(self.seen)
-            if not self.members:
-                self.begin()
             self._one_step()
             if self.step % self.every == 0 or self.step == self.request.steps or self.step in looks:
                 self._point(evaluate(self) if self.step in looks else [None] * len(self.members))

@@ -158,6 +158,35 @@ def test_adam_is_torchs_and_keeps_the_norm_as_it_should(norm: Any) -> None:
             assert torch.allclose(mine.unit.norm(dim=-1), torch.ones(20))
 
 
+def test_codes_and_training_are_the_same_with_and_without_a_screen() -> None:
+    found: list[TopK] = []
+    x = _x()
+    for screen in (False, True):
+        topk = TopK(D, UNITS, K, 20, 1 / 32, 0, ActivePass(screen), x.mean(0))
+        topk.encoder.value *= 20  # rows of any norm
+        topk._changed()
+        for seed in range(4):
+            topk.step(_x(seed), 1e-2, NOBODY)
+        found.append(topk)
+    assert torch.equal(found[0].encoder.value, found[1].encoder.value)
+    assert torch.equal(found[0].decoder.value, found[1].decoder.value)
+
+
+def test_a_tied_dictionary_that_gets_sparse_is_computed_over_active_units(monkeypatch: pytest.MonkeyPatch) -> None:
+    dense: list[int] = []
+    monkeypatch.setattr(passes, "dense_pass", lambda *given: dense.append(1) or dense_pass(*given))
+    tied = Tied(D, UNITS, 0.7, 0, ActivePass(False))
+    tied.step(_x(), 1e-3, NOBODY)
+    assert len(dense) == 1
+    tied.bias.value.fill_(-6)
+    tied.step(_x(), 1e-3, NOBODY)  # what the step before saw decides
+    tied.step(_x(), 1e-3, NOBODY)
+    assert len(dense) == 2
+    tied.bias.value.fill_(0)
+    tied.step(_x(), 1e-3, NOBODY)  # nobody could know
+    assert len(dense) == 3
+
+
 def test_threads_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every sum is within one token or one unit, so it does not matter who does it."""
     found: list[Tied] = []
