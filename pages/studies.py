@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 import pandas as pd
 import streamlit as st
 
+from core.autointerp import study_tables
 from core.autointerp.request import ExplainRequest
 from core.autointerp.studies import STUDIES, study_settings
 from core.errors import AtlasError
@@ -19,7 +20,7 @@ from core.ui.explain_runs import explain_runs, shown_run
 from core.ui.index_choice import ready, waiting
 from core.ui.prose import heading, lead, quiet, sentence
 from core.ui.score_charts import CONFIG
-from core.ui.scored_rows import Record, to_csv
+from core.ui.scored_rows import to_csv
 from core.ui.server import Server
 from core.ui.setup import setup
 from core.ui.study_charts import study_figure
@@ -103,14 +104,14 @@ def results(server: Server, run: Run) -> None:
 
 def _draw(server: Server, run: Run, name: str, kind: str) -> None:
     frame = study_rows(server.cache, run.id, kind)
-    records: list[Record] = list(frame.to_dict("records"))
+    records: list[study_tables.Record] = list(frame.to_dict("records"))
     if not records:
         quiet("No explanation is finished yet." if run.active else "This run finished no explanation.", small=False)
         return
     if name in STUDIES and STUDIES[name].across:
         basis_section(records, run.id, frame)
         return
-    table = study_table.by_layer(records) if name == "layer" else study_table.by_setting(records)
+    table = study_tables.by_layer(records) if name == "layer" else study_tables.by_setting(records)
     axis = STUDIES[name].axis if name in STUDIES else "setting"
     st.plotly_chart(
         study_figure(table, axis, joined=name in ORDERED), key="study_figure", config=CONFIG, theme=None,
@@ -123,9 +124,9 @@ def _draw(server: Server, run: Run, name: str, kind: str) -> None:
         _save("Save every explanation as CSV", lambda: to_csv(frame), f"{run.id}.csv")
 
 
-def basis_section(records: Sequence[Record], run: str, frame: pd.DataFrame) -> None:
+def basis_section(records: Sequence[study_tables.Record], run: str, frame: pd.DataFrame) -> None:
     """The paper's figure, and the same as a table."""
-    series = basis_table.by_basis(records)
+    series = study_tables.by_basis(records)
     st.plotly_chart(
         basis_figure(series), key="basis_figure", config=CONFIG, theme=None, alt="Mean score of each basis by layer, with 95 % intervals"
     )
@@ -143,12 +144,14 @@ def _save(label: str, content: Callable[[], bytes], file: str) -> None:
     st.download_button(label, content, file, "text/csv", on_click="ignore", type="tertiary")
 
 
-def _said(table: study_table.Table) -> str:
+def _said(table: study_tables.Table) -> str:
     interval = "Bars: 95 % intervals, from drawing units again."
     if table.shared is None:
         return interval
     units = max(line.units for line in table.lines)
-    return f"ρ and differences are over the {table.shared:,} of {units:,} units that have a number under every setting. {interval}"
+    every = "every other setting" if table.without else "every setting"
+    none = f" No unit has a number under {', '.join(table.without)}." if table.without else ""
+    return f"ρ and differences are over the {table.shared:,} of {units:,} units that have a number under {every}.{none} {interval}"
 
 
 def studies(server: Server) -> None:

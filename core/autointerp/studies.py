@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 
 from core.autointerp.request import ARMS, Setting
 from core.errors import AtlasError
+from core.llm.endpoint import Endpoint
 
 
 @dataclass(frozen=True)
@@ -56,11 +57,12 @@ def _explainers(base: Setting, _: Sequence[str]) -> list[Setting]:
 
 def _simulators(base: Setting, _: Sequence[str]) -> list[Setting]:
     endpoint = base.simulator.endpoint
-    own = ((base.simulator.name, endpoint),) if endpoint is not None else ()
-    return [
-        replace(base, label=name, simulator=replace(base.simulator, name=name, endpoint=where))
-        for name, where in (("pattern", None), ("sentence", None), ("lookup", None), *own)
-    ]
+    own = [(base.simulator.name, endpoint)] if endpoint is not None else []
+    if base.explainer.name != "pattern":
+        # What reads patterns or starred words fails on every sentence that a model writes.
+        raise AtlasError("Simulators are compared on sentences that all of them can read: choose the pattern explainer.")
+    without: list[tuple[str, Endpoint | None]] = [("pattern", None), ("sentence", None), ("lookup", None)]
+    return [replace(base, label=name, simulator=replace(base.simulator, name=name, endpoint=where)) for name, where in [*without, *own]]
 
 
 def _subjects(base: Setting, subjects: Sequence[str]) -> list[Setting]:

@@ -3,11 +3,11 @@
 import streamlit as st
 
 from core.autointerp.selection import Selection, select_across
+from core.autointerp.study_tables import RANDOM_WEIGHTS
 from core.errors import AtlasError
 from core.store.catalog import load_index, shown_sites
 from core.ui import words
 from core.ui.address_fields import AddressFields
-from core.ui.basis_table import RANDOM_WEIGHTS
 from core.ui.index_choice import ready
 from core.ui.prose import quiet
 from core.ui.server import Server

@@ -1,4 +1,4 @@
-"""The figure of the study “Interpretability by basis”, as Cunningham et al. 2023 (figure 2) draw it: mean score by layer, a line a basis."""
+"""The figure of the study “Interpretability by basis”, as in Cunningham et al. 2023 (figure 2): mean score by layer, a line a basis."""
 
 import html
 import math
@@ -8,8 +8,8 @@ from typing import Any
 
 import plotly.graph_objects as go
 
+from core.autointerp.study_tables import Series
 from core.ui import theme
-from core.ui.basis_table import Series
 from core.ui.study_table import span
 
 SYMBOLS = ("circle", "square", "diamond", "triangle-up", "x", "triangle-down", "star", "pentagon")

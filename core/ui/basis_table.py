@@ -1,65 +1,16 @@
-"""The study “Interpretability by basis”: mean score of each basis at each layer. No Streamlit."""
+"""The table of the study “Interpretability by basis” as HTML and as CSV: mean score of each basis at each layer. No Streamlit."""
 
 import csv
 import html
 import io
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 
-from core.autointerp.comparison import Mean, mean
-from core.ui.scored_rows import Record, inert, number
+from core.autointerp.study_tables import Cell, Series
+from core.ui.scored_rows import inert
 from core.ui.study_table import span
-from core.units import NEURONS
 
-RANDOM_WEIGHTS = "-random"
-"""How the subject of the random-weights control ends, see core/subject/random_weights.py."""
 CSV_COLUMNS = ("basis", "subject", "site", "layer", "mean_rho", "low", "high", "units", "undefined", "failed", "lookup_rho", "shuffled_rho")
-
-
-@dataclass(frozen=True)
-class Cell:
-    """One basis at one site. score: mean ρ over its units that have one; undefined, failed: how many have none, and why."""
-
-    site: str
-    layer: int
-    score: Mean
-    lookup: Mean
-    shuffled: Mean
-    units: int
-    undefined: int
-    failed: int
-
-
-@dataclass(frozen=True)
-class Series:
-    """One line of the figure: a basis of one subject, by layer."""
-
-    basis: str
-    subject: str
-    cells: tuple[Cell, ...]
-
-    @property
-    def control(self) -> bool:
-        """Whether the subject is the random-weights control."""
-        return self.subject.endswith(RANDOM_WEIGHTS)
-
-    @property
-    def label(self) -> str:
-        return f"{self.basis}, random weights" if self.control else self.basis
-
-
-def by_basis(records: Sequence[Record]) -> list[Series]:
-    """Neurons last, controls after the others, so that what is compared with them is drawn first. records: of `queries.study`."""
-    groups: dict[tuple[str, str, str], dict[int, list[Record]]] = {}
-    for record in records:
-        key = (str(record["subject"]), str(record["basis"]), str(record["site_kind"]))
-        groups.setdefault(key, {}).setdefault(int(record["layer"]), []).append(record)
-    found = [
-        Series(basis, subject, tuple(_cell(f"{kind}.{layer}", layer, rows) for layer, rows in sorted(layers.items())))
-        for (subject, basis, kind), layers in groups.items()
-    ]
-    return sorted(found, key=lambda one: (one.control, one.basis == NEURONS, one.basis, one.cells[0].site))
 
 
 def to_csv(series: Sequence[Series]) -> bytes:
@@ -96,21 +47,6 @@ def _html(cell: Cell | None) -> str:
     missing = cell.undefined + cell.failed
     told = f' title="{missing:,} more have no score"' if missing else ""
     return f"<td{told}>{html.escape(span(cell.score))} <span>n = {cell.score.n:,}</span></td>"
-
-
-def _cell(site: str, layer: int, rows: Sequence[Record]) -> Cell:
-    made = [row for row in rows if not str(row["failed"])]
-    rho = [number(row["rho"]) for row in made]
-    return Cell(
-        site,
-        layer,
-        mean(rho),
-        mean([number(row["lookup_rho"]) for row in made]),
-        mean([number(row["shuffled_rho"]) for row in made]),
-        len(rows),
-        sum(not math.isfinite(value) for value in rho),
-        len(rows) - len(made),
-    )
 
 
 def _blank(value: float) -> float | str:

@@ -6,6 +6,8 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from core.autointerp.study_tables import evident, number
+
 LOW, HIGH = -0.2, 1.0
 """What the strip of a score spans; scores below are drawn at its end."""
 STYLE = """<style>
@@ -97,7 +99,7 @@ def score_facts(row: Mapping[str, Any]) -> list[str]:
     """The score, what it is over, its controls and their mark, as spans."""
     if not _text(row, "kind"):
         return ["<span>not scored</span>"]
-    rho = _number(row["rho"])
+    rho = number(row["rho"])
     facts: list[str] = []
     if math.isfinite(rho):
         facts.append(_tipped(f"<b>ρ {figure(rho)}</b> {interval(row['low'], row['high'])}", _RHO_TIP))
@@ -111,10 +113,10 @@ def score_facts(row: Mapping[str, Any]) -> list[str]:
             facts.append(_control(row, role))
         elif role == "shuffled":
             facts.append("<span>shuffled control not made</span>")
-    records, coverage = int(_number(row["n_records"])), _number(row["coverage"])
+    records, coverage = int(number(row["n_records"])), number(row["coverage"])
     asked = round(records / coverage) if coverage > 0 else records
     covered = f"{records} records" if coverage == 1 else f"{records} of {asked} records ({coverage:.0%} coverage)"
-    facts.append(_tipped(f"{covered} · {int(_number(row['n_tokens'])):,} tokens", _COVERAGE_TIP))
+    facts.append(_tipped(f"{covered} · {int(number(row['n_tokens'])):,} tokens", _COVERAGE_TIP))
     kind, split = _text(row, "kind"), _text(row, "split")
     facts.append(
         _tipped(f"{html.escape(kind)}, {html.escape(split)} split", f"{KIND_TIPS.get(kind, '')} {SPLIT_TIPS.get(split, '')}".strip())
@@ -124,20 +126,14 @@ def score_facts(row: Mapping[str, Any]) -> list[str]:
     return facts
 
 
-def evident(row: Mapping[str, Any]) -> bool | None:
-    """Whether the score stands out from its shuffled control; None where that control was not made."""
-    value = row["evidence"]
-    return None if value is None or value != value or str(value) == "<NA>" else bool(value)
-
-
 def strip(row: Mapping[str, Any]) -> str:
     """The score as a mark on a line from −0.2 to 1, its interval as a bar, the controls as smaller marks."""
-    rho, low, high = (_number(row[name]) for name in ("rho", "low", "high"))
+    rho, low, high = (number(row[name]) for name in ("rho", "low", "high"))
     marks = [f'<i class="track"></i><i class="zero" style="left:{_place(0):.1f}%"></i>']
     if math.isfinite(low) and math.isfinite(high):
         marks.append(f'<i class="span" style="left:{_place(low):.1f}%;width:{max(0.8, _place(high) - _place(low)):.1f}%"></i>')
     for role in ("lookup", "shuffled"):
-        value = _number(row[f"{role}_rho"]) if bool(row[f"has_{role}"]) else math.nan
+        value = number(row[f"{role}_rho"]) if bool(row[f"has_{role}"]) else math.nan
         if math.isfinite(value):
             marks.append(f'<i class="{role}" style="left:{_place(value):.1f}%"></i>')
     marks.append(f'<i class="rho" style="left:{_place(rho):.1f}%"></i>')
@@ -163,12 +159,12 @@ def figure(value: float) -> str:
 
 def interval(low: Any, high: Any) -> str:
     """`[0.61, 0.84]`, or words where there is none."""
-    a, b = _number(low), _number(high)
+    a, b = number(low), number(high)
     return f"[{figure(a)}, {figure(b)}]" if math.isfinite(a) and math.isfinite(b) else "no interval"
 
 
 def _control(row: Mapping[str, Any], role: str) -> str:
-    rho = _number(row[f"{role}_rho"])
+    rho = number(row[f"{role}_rho"])
     said = _text(row, f"{role}_said")
     tip = ROLE_TIPS[role]
     if said:
@@ -186,10 +182,6 @@ def _tipped(content: str, tip: str) -> str:
 def _text(row: Mapping[str, Any], name: str) -> str:
     value = row[name]
     return "" if value is None or value != value or str(value) == "<NA>" else str(value)
-
-
-def _number(value: Any) -> float:
-    return math.nan if value is None or str(value) == "<NA>" else float(value)
 
 
 def _place(value: float) -> float:

@@ -3,16 +3,17 @@
 import csv
 import io
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import pandas as pd
 
+from core.autointerp.study_tables import Record, evident, number
 from core.store.cache import Cache
 from core.store.peaks import peaks
 from core.ui import nav
 from core.ui.explain_settings import COVERAGE, RHO
-from core.ui.explanation_rows import ROLE_TIPS, evident, figure, interval
+from core.ui.explanation_rows import ROLE_TIPS, figure, interval
 from core.ui.snippets import chip, one_line
 from core.ui.unit_rows import Column, Row
 
@@ -23,8 +24,6 @@ COLUMNS = (
     Column("above shuffled", "shuffled", f"{ROLE_TIPS['shuffled']} Sorts by how far ρ is above it."),
     Column("coverage", "covered", COVERAGE),
 )
-Record = Mapping[Any, Any]
-"""One explanation, a row of `explanation_queries`."""
 CSV_COLUMNS = (
     *("explanation", "run", "study", "name", "layer", "setting", "step", "explainer", "author", "text", "failed", "kind", "split"),
     *("simulator", "calibration", "rho", "low", "high", "r2", "explained", "record_rho", "n_tokens", "n_records", "coverage", "reason"),
@@ -109,8 +108,3 @@ def _row(record: Record, peak: Record, snippets: bool) -> Row:
 
 def _percent(value: float) -> str:
     return f"{100 * value:.0f} %" if math.isfinite(value) else "–"
-
-
-def number(value: Any) -> float:
-    """A frame's cell as a number; NaN where there is none."""
-    return math.nan if value is None or str(value) == "<NA>" else float(value)

@@ -7,9 +7,10 @@ from typing import Any
 import plotly.graph_objects as go
 
 from core.autointerp.comparison import Mean
+from core.autointerp.study_tables import Table
 from core.ui import theme
 from core.ui.score_charts import ROLES, role_colours
-from core.ui.study_table import Table, span
+from core.ui.study_table import span
 
 
 def study_figure(table: Table, axis: str, *, joined: bool) -> go.Figure:

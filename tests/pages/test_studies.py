@@ -5,15 +5,18 @@ import io
 import json
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 from streamlit.testing.v1 import AppTest
 
+from core.autointerp import study_tables
 from core.autointerp.puzzles import built_in
-from core.autointerp.request import ExplainRequest, SimulatorChoice
+from core.autointerp.request import ExplainerChoice, ExplainRequest, SimulatorChoice
 from core.autointerp.studies import STUDIES, study_settings
+from core.errors import AtlasError
 from core.runs.registry import Registry
 from core.store.cache import Cache
 from core.store.explanation_queries import study
@@ -113,7 +116,7 @@ def records(workspace: Workspace, run: str) -> list[Any]:
 
 def test_the_numbers_of_the_table_are_those_of_the_scores(workspace: Workspace, studied: Open) -> None:
     found = records(workspace, "explain-study")
-    table = study_table.by_setting(found)
+    table = study_tables.by_setting(found)
     assert table.shared == 9
     for line in table.lines:
         own = [row["rho"] for row in found if row["setting"] == line.label and row["name"] != FLAT]
@@ -127,24 +130,55 @@ def test_the_numbers_of_the_table_are_those_of_the_scores(workspace: Workspace, 
 
 
 def test_the_csv_reads_back_as_the_table(workspace: Workspace, studied: Open) -> None:
-    table = study_table.by_setting(records(workspace, "explain-study"))
+    table = study_tables.by_setting(records(workspace, "explain-study"))
     read = list(csv.DictReader(io.StringIO(study_table.to_csv(table).decode("utf8"), newline="")))
     assert [row["setting"] for row in read] == ["1", "2", "5", "10", "20"]
     assert read[0]["difference"] == ""
     assert [float(row["mean_rho"]) for row in read] == [line.score.value for line in table.lines]
 
 
+def test_a_setting_that_never_scores_takes_no_unit_from_the_others(workspace: Workspace, studied: Open) -> None:
+    """As when a simulator without a model is given the sentences of one."""
+    found = records(workspace, "explain-study")
+    silent = [{**row, "rho": math.nan} if row["setting"] == "1" else row for row in found]
+    table = study_tables.by_setting(silent)
+    never, base, second = table.lines[:3]
+    assert (table.shared, table.against, table.without) == (9, "2", ("1",))
+    assert (never.undefined, never.score.n, never.difference, base.difference) == (10, 0, None, None)
+    own = {row["name"]: row["rho"] for row in found if row["setting"] == "2" and row["name"] != FLAT}
+    other = {row["name"]: row["rho"] for row in found if row["setting"] == "5"}
+    assert second.difference is not None
+    assert second.difference.value == pytest.approx(np.mean([other[name] - own[name] for name in own]))
+    assert "less 2" in study_table.to_html(table, "records shown")
+
+
+def test_controls_are_over_the_units_that_the_scores_are_over(workspace: Workspace, studied: Open) -> None:
+    found = [{**row, "lookup_rho": -1.0} if row["name"] == FLAT else row for row in records(workspace, "explain-study")]
+    for line in study_tables.by_setting(found).lines:
+        assert line.lookup.n == line.shuffled.n == line.score.n == 9
+        assert line.lookup.value > -0.5
+
+
+@pytest.mark.parametrize("explainer", ["token-activation", "token-list"])
+def test_simulators_that_read_no_sentence_of_a_model_are_not_compared(explainer: str) -> None:
+    base = chat_setting(explainer=replace(chat_setting().explainer, name=explainer))
+    with pytest.raises(AtlasError, match="choose the pattern explainer"):
+        study_settings("simulator", base, [])
+    patterned = replace(base, explainer=ExplainerChoice())
+    assert [one.label for one in study_settings("simulator", patterned, [])] == ["pattern", "sentence", "lookup", "chat"]
+
+
 def test_of_revisions_the_last_step_counts(workspace: Workspace, opened: Open) -> None:
     write_synthetic_explanations(workspace, run="explain-arms", units=UNITS[:3], settings=[chat_setting()], steps=2, study="revision")
     found = records(workspace, "explain-arms")
-    (line,) = study_table.by_setting(found).lines
+    (line,) = study_tables.by_setting(found).lines
     assert line.score.value == pytest.approx(np.mean([row["rho"] for row in found if row["step"] == 1]))
 
 
 def test_scores_by_layer_have_a_line_a_site(workspace: Workspace, opened: Open) -> None:
     write_synthetic_explanations(workspace, run="explain-layers", units=UNITS, study="layer")
     Registry(workspace).restore()
-    table = study_table.by_layer(records(workspace, "explain-layers"))
+    table = study_tables.by_layer(records(workspace, "explain-layers"))
     assert [line.label for line in table.lines] == ["mlp.0", "mlp.1"]
     assert table.shared is None
     page = opened(run="explain-layers")
@@ -152,7 +186,7 @@ def test_scores_by_layer_have_a_line_a_site(workspace: Workspace, opened: Open) 
 
 
 def test_the_figure_draws_each_mean_with_its_interval_and_the_controls_beside_it(workspace: Workspace, studied: Open) -> None:
-    table = study_table.by_setting(records(workspace, "explain-study"))
+    table = study_tables.by_setting(records(workspace, "explain-study"))
     own, lookup, shuffled = study_figure(table, "records shown", joined=True).to_plotly_json()["data"]
     assert [trace["name"] for trace in (own, lookup, shuffled)] == ["score", "lookup baseline", "shuffled control"]
     assert list(own["y"]) == [line.score.value for line in table.lines]
@@ -163,7 +197,7 @@ def test_the_figure_draws_each_mean_with_its_interval_and_the_controls_beside_it
 def test_a_study_in_which_nothing_has_a_number_says_so_without_a_picture_of_zeros(workspace: Workspace, opened: Open) -> None:
     write_synthetic_explanations(workspace, run="explain-none", units=UNITS[:2], failed="The model declined.", study="layer")
     Registry(workspace).restore()
-    table = study_table.by_layer(records(workspace, "explain-none"))
+    table = study_tables.by_layer(records(workspace, "explain-none"))
     assert [line.failed for line in table.lines] == [2]
     assert math.isnan(table.lines[0].score.value)
     page = opened(run="explain-none")

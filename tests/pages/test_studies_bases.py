@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from core.autointerp import study_tables
 from core.autointerp.request import ExplainRequest
 from core.autointerp.selection import NoUnit, Selection, select_across
 from core.runs.registry import Registry
@@ -93,7 +94,7 @@ def rows(workspace: Workspace) -> list[Any]:
 
 def test_the_figure_has_a_line_a_basis_with_the_means_of_its_scores(studied: Workspace) -> None:
     records = rows(studied)
-    series = basis_table.by_basis(records)
+    series = study_tables.by_basis(records)
     assert [one.label for one in series] == [NAME, NEURONS]  # neurons, what others are compared with, last
     for one in series:
         own = np.array([row["rho"] for row in records if row["basis"] == one.basis], float)
@@ -111,13 +112,13 @@ def test_the_figure_has_a_line_a_basis_with_the_means_of_its_scores(studied: Wor
 
 def test_the_control_is_a_line_of_its_own(studied: Workspace) -> None:
     records = [{**row, "subject": "tiny-random"} for row in rows(studied)] + rows(studied)
-    series = basis_table.by_basis(records)
+    series = study_tables.by_basis(records)
     assert [one.label for one in series] == [NAME, NEURONS, f"{NAME}, random weights", f"{NEURONS}, random weights"]
 
 
 def test_the_csv_reads_back_and_leaves_undefined_numbers_empty(studied: Workspace) -> None:
     records = [row if row["basis"] == NAME else {**row, "rho": math.nan} for row in rows(studied)]
-    found = list(csv.DictReader(io.StringIO(basis_table.to_csv(basis_table.by_basis(records)).decode())))
+    found = list(csv.DictReader(io.StringIO(basis_table.to_csv(study_tables.by_basis(records)).decode())))
     assert [row["basis"] for row in found] == [NAME, NEURONS]
     assert float(found[0]["mean_rho"]) > 0.5
     assert found[1]["mean_rho"] == ""
