@@ -1,7 +1,6 @@
 """Commands that explain and score: `explain`, `simulate`, `score`, `revise`, `study`."""
 
 import argparse
-import math
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -10,8 +9,10 @@ from core.autointerp.cost import cost
 from core.autointerp.request import ARMS, ExplainerChoice, ExplainRequest, Setting, SimulatorChoice
 from core.autointerp.selection import Selection, select, select_across
 from core.autointerp.studies import STUDIES, study_settings
+from core.autointerp.study_tables import record
 from core.commands.follow import as_document, follow
 from core.commands.output import duration, emit, note, number, printable, table
+from core.commands.study_output import study_result
 from core.commands.work import take_in
 from core.errors import AtlasError, shown
 from core.llm.endpoint import Endpoint
@@ -213,8 +214,9 @@ def carry_out(arguments: argparse.Namespace, workspace: Workspace, run: Run, *, 
         "spend": found.spend,
         "explanations": [explanation_document(view) | (_records(view) if with_records else {}) for view in views],
     }
-    study = STUDIES.get(found.study)
-    lines = _study_lines(views, across=study is not None and study.across) if found.study else _lines(views)
+    lines = _lines(views)
+    if found.study:
+        document["table"], lines = study_result(found.study, [record(view, *places(found.run, view.identity)) for view in views])
     if with_records:
         lines += [line for view in views for line in _record_lines(view)]
     emit(arguments, document, [*lines, *_closing(done, views)])
@@ -255,31 +257,6 @@ def _lines(views: Sequence[ExplanationView]) -> list[str]:
         )
     more = [f"… and {len(views) - SHOWN:,} more: --json gives all"] if len(views) > SHOWN else []
     return table(rows, (1, 3, 4, 5)) + more
-
-
-def _study_lines(views: Sequence[ExplanationView], *, across: bool) -> list[str]:
-    """Mean scores by setting; of the study of interpretability by basis and site."""
-    by_setting: dict[str, list[dict[str, Any]]] = {}
-    for view in views:
-        setting = f"{view.setting}{f' step {view.step}' if view.step else ''}"
-        if across:
-            control = " (random weights)" if view.unit.subject.endswith("-random") else ""
-            setting = f"{view.unit.site} {view.unit.basis}{control}"
-        by_setting.setdefault(setting, []).append(explanation_document(view))
-    rows = [["BASIS" if across else "SETTING", "UNITS", "MEAN RHO", "LOOKUP", "SHUFFLED", "UNDEFINED"]]
-    for setting, documents in by_setting.items():
-        own = [document["score"]["rho"] for document in documents if document["score"] is not None]
-        controls = [
-            [document["controls"][role]["rho"] for document in documents if role in document["controls"]] for role in ("lookup", "shuffled")
-        ]
-        undefined = len(documents) - sum(map(math.isfinite, own))
-        rows.append([setting, str(len(documents)), *(number(_mean(values), 3) for values in (own, *controls)), str(undefined)])
-    return table(rows, (1, 2, 3, 4, 5))
-
-
-def _mean(values: Sequence[float]) -> float | None:
-    defined = [value for value in values if math.isfinite(value)]
-    return sum(defined) / len(defined) if defined else None
 
 
 def _records(view: ExplanationView) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """The commands that look after files know runs of explaining: doctor names a damaged one, resume mends it, rebuild counts them."""
 
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -9,14 +9,17 @@ import pytest
 from core.autointerp.request import Setting
 from core.autointerp.scoring import Kind
 from core.autointerp.splits import Split
+from core.autointerp.study_tables import by_setting, record
 from core.commands.explaining import explanation_document
+from core.commands.study_output import study_result
 from core.runs.locks import lane_lock
 from core.runs.registry import Registry
 from core.store import explanation_queries
+from core.store.explained_ingest import places
 from core.store.explanation_view import load_explanation
 from core.workspace import Workspace
 from tests.synthetic import write_synthetic_index
-from tests.synthetic_explanations import write_synthetic_explanations
+from tests.synthetic_explanations import Quality, write_synthetic_explanations
 from tests.unit.test_cli import Capture, _call, _refused, _strict
 from tests.unit.test_store_cache import opened
 
@@ -100,3 +103,27 @@ def test_the_command_line_and_the_cache_agree_on_the_headline_of_revisions_and_o
         headline = whole.headline("validation")
         assert headline is not None
         assert (headline.split, headline.score.kind) == ("validation", "top-and-random")
+
+
+def test_a_study_prints_the_statistics_of_its_page(explained: Workspace) -> None:
+    """Paired, of revisions the last step, with intervals and differences; a unit without a number under one setting is left out of all."""
+    units = [f"tiny/mlp.1/neurons/{unit}" for unit in range(6)]
+    settings = [Setting("one"), Setting("two")]
+    quality = {units[0]: Quality(flat=True)}
+    found = write_synthetic_explanations(explained, run="explain-arms", units=units, settings=settings, quality=quality, steps=2)
+    records = [record(load_explanation(explained, identity), *places("explain-arms", identity)) for identity in found]
+    document, lines = study_result("revision", records)
+    with opened(explained) as cache:
+        cache.ingest()
+        page = by_setting(explanation_queries.study(cache, "explain-arms").to_dict("records"))
+    assert document == asdict(page)
+    assert (document["shared"], len(document["lines"]), document["against"]) == (5, 2, "one")
+    one, two = page.lines
+    assert two.difference is not None
+    assert lines[0].split() == "SETTING MEAN RHO INTERVAL DIFF INTERVAL LOOKUP SHUFFLED UNITS UNDEFINED FAILED".split()  # noqa: SIM905
+    assert f"{two.score.low:.3f} to {two.score.high:.3f}" in lines[2]
+    assert f"{two.difference.low:.3f} to {two.difference.high:.3f}" in lines[2]
+    assert lines[1].split()[1] == f"{one.score.value:.3f}"
+    across, lines = study_result("interpretability", records)
+    assert [(line["basis"], line["site"], line["units"]) for line in across["lines"]] == [("neurons", "mlp.1", len(records))]
+    assert lines[1].startswith("mlp.1 neurons")
