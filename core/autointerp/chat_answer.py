@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 
 from core.autointerp.expectation import Floats, distribution, numbers_in
+from core.autointerp.prompts import without_thoughts
 from core.autointerp.scale import TOP
 from core.errors import shown
 from core.llm.answers import TokenLogprobs
 
-_THOUGHTS = re.compile(r"<think>.*?(</think>|$)", re.DOTALL)
 # A quote inside a JSON string has a backslash before it, so this can only be a key.
 _NUMBER = re.compile(r'(?<!\\)"activation"\s*:\s*([0-9]+)')
 _WINDOW = 8
@@ -44,7 +44,7 @@ def expectations(text: str, tokens: Sequence[TokenLogprobs], values: Sequence[in
     values: what `read_activations` read from `text`. Where a bare “1” was written, the next token says how likely a 0 behind it was, which
     matters to models that write 10 as 1 and 0, and to no others.
     """
-    numbers = [match for match in _NUMBER.finditer(_THOUGHTS.sub(_blanks, text)) if int(match[1]) <= TOP]
+    numbers = [match for match in _NUMBER.finditer(without_thoughts(text, keep_places=True)) if int(match[1]) <= TOP]
     offsets = _offsets(text, tokens)
     if offsets is None or [int(match[1]) for match in numbers] != list(values):
         return None
@@ -70,7 +70,7 @@ def _with_itself(token: TokenLogprobs) -> dict[str, float]:
 
 
 def _entries(text: str) -> list[Any]:
-    text = _THOUGHTS.sub("", text)
+    text = without_thoughts(text)
     start = text.find("{")
     if start < 0:
         raise Mistake(f"it is not JSON but begins with “{shown(' '.join(text.split()))}”")
@@ -122,11 +122,6 @@ def _offsets(text: str, tokens: Sequence[TokenLogprobs]) -> list[int] | None:
         offsets.append(place)
         at, parts = place + len(token.token), 0
     return offsets if at == len(text) else None
-
-
-def _blanks(match: re.Match[str]) -> str:
-    """As many spaces, so that places stay."""
-    return " " * len(match[0])
 
 
 def _no_constant(name: str) -> Any:

@@ -4,7 +4,7 @@ import re
 from collections.abc import Sequence
 
 from core.autointerp.further_prompts import paraphrase_messages
-from core.autointerp.patient import PatientChat
+from core.autointerp.patient import patiently
 from core.autointerp.prompts import Message, Shown, explainer_messages, logit_effect_messages, parse_explanation, token_list_messages
 from core.errors import shown
 from core.llm.answers import Chat
@@ -47,7 +47,7 @@ async def paraphrase(client: Chat, text: str) -> str:
 
 async def ask_phrase(client: Chat, messages: list[Message], temperature: float, *, n_sample: int = 0) -> str:
     """One phrase from a model. Raises LlmError: of the kind `refused` when it declines, `empty` when nothing is left of its answer."""
-    answer = await PatientChat(client).chat(messages, max_tokens=ANSWER_TOKENS, temperature=temperature, n_sample=n_sample)
+    answer = await patiently(client).chat(messages, max_tokens=ANSWER_TOKENS, temperature=temperature, n_sample=n_sample)
     return clean_explanation(answer.text)
 
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from core.autointerp.explanation import Explanation, Simulator
+from core.autointerp.patient import PatientChat
 from core.autointerp.request import ExplainerChoice, SimulatorChoice
 from core.errors import AtlasError
 from core.llm.answers import Chat
@@ -41,6 +42,7 @@ class Models:
         self._given = given
         self._cache: ResponseCache | None = None
         self._clients: dict[Endpoint, Client] = {}
+        self._patient: dict[Endpoint, PatientChat] = {}
         self._local: dict[str, Any] = {}
         self._simulators: dict[SimulatorChoice, Simulator] = {}
 
@@ -51,8 +53,11 @@ class Models:
         return self.chat_at(choice.endpoint)
 
     def chat_at(self, endpoint: Endpoint) -> Chat:
-        """The chat model at an endpoint. Raises AtlasError when it cannot be loaded."""
-        return self._loaded(endpoint.model) if endpoint.in_process else self._client(endpoint)
+        """The chat model at an endpoint: one for all who ask, so that a model which thinks first is found out once. Raises AtlasError when
+        it cannot be loaded."""
+        if endpoint not in self._patient:
+            self._patient[endpoint] = PatientChat(self._bare(endpoint))
+        return self._patient[endpoint]
 
     def simulator(self, choice: SimulatorChoice) -> Simulator:
         """The simulator of a choice with a model. Raises AtlasError."""
@@ -98,7 +103,10 @@ class Models:
             return CompletionsSimulator(self._client(endpoint))
         from core.autointerp.chat_simulator import ChatSimulator
 
-        return ChatSimulator(self.chat_at(endpoint))
+        return ChatSimulator(self._bare(endpoint))
+
+    def _bare(self, endpoint: Endpoint) -> Chat:
+        return self._loaded(endpoint.model) if endpoint.in_process else self._client(endpoint)
 
     def _client(self, endpoint: Endpoint) -> Client:
         if endpoint not in self._clients:

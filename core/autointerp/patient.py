@@ -60,5 +60,10 @@ class PatientChat:
             raise
 
 
+def patiently(chat: Chat) -> PatientChat:
+    """The chat itself if it is patient already, and has perhaps learned that its model thinks."""
+    return chat if isinstance(chat, PatientChat) else PatientChat(chat)
+
+
 def _thoughts_only(answer: ChatAnswer) -> bool:
     return answer.finish == "length" and answer.text.lstrip().startswith("<think>") and "</think>" not in answer.text

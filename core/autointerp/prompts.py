@@ -25,6 +25,7 @@ from core.autointerp.fewshot import (
 )
 from core.autointerp.scale import REPEAT_BELOW, TOP, nonzero_share
 
+_THOUGHTS = re.compile(r"<think>.*?(</think>|$)", re.DOTALL)
 Message = dict[str, Any]
 """`role` (system, user or assistant) and `content`."""
 Shown = tuple[Sequence[str], Sequence[int]]
@@ -134,13 +135,18 @@ def logit_effect_messages(promoted: Sequence[str], suppressed: Sequence[str]) ->
 
 def parse_explanation(text: str) -> str:
     """The phrase in a model's answer: its first line, without thoughts, a repeated lead-in, quotes and the final period. May be empty."""
-    text = re.sub(r"<think>.*?(</think>|$)", "", text, flags=re.DOTALL).replace("*", "")
+    text = without_thoughts(text).replace("*", "")
     lines = [" ".join(line.split()) for line in text.splitlines() if line.strip()]
     # “Here is the explanation:” is no explanation while something follows it.
     line = next((line for place, line in enumerate(lines) if place == len(lines) - 1 or not line.endswith(":")), "")
     line = re.sub(r"^(in short,? |explanation( of neuron \d+)?( behavior)?: *)", "", line, flags=re.IGNORECASE)
     line = re.sub(rf"^(({LEAD}|this neuron promotes)[:,]? *)", "", _unquoted(line), flags=re.IGNORECASE)
     return _unquoted(_unquoted(line).removesuffix("."))
+
+
+def without_thoughts(text: str, *, keep_places: bool = False) -> str:
+    """An answer without what a model thought before it, finished or not. keep_places: with as many spaces instead."""
+    return _THOUGHTS.sub(lambda match: " " * len(match[0]) if keep_places else "", text)
 
 
 def prefix_segments(examples: int = EXAMPLES) -> list[Segment]:

@@ -6,7 +6,6 @@ records on which the unit fires stand in for the sentences.
 """
 
 import json
-import re
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -17,8 +16,8 @@ from core.autointerp.evidence import Evidence
 from core.autointerp.explanation import Explanation, Floats
 from core.autointerp.further_prompts import FURTHER_VERSION, Expected, review_messages, testing_messages, testing_schema
 from core.autointerp.llm_explainers import ask_phrase
-from core.autointerp.patient import PatientChat
-from core.autointerp.prompts import Shown
+from core.autointerp.patient import patiently
+from core.autointerp.prompts import Shown, without_thoughts
 from core.autointerp.request import Arm, Setting
 from core.autointerp.scale import largest, normalise
 from core.errors import AtlasError
@@ -142,7 +141,7 @@ async def _tested(chat: Chat, explanation: str, read: Read, count: int, temperat
 
 async def write_tests(chat: Chat, explanation: str, count: int = TESTS, temperature: float = 1.0) -> list[tuple[Expected, str]]:
     """At most `count` positive and `count` negative sentences, all different. Asks again after an answer without any. Raises LlmError."""
-    messages, patient = testing_messages(explanation, count), PatientChat(chat)
+    messages, patient = testing_messages(explanation, count), patiently(chat)
     for attempt in range(2):
         answer = await patient.chat(messages, max_tokens=_TEST_TOKENS, temperature=temperature, schema=testing_schema(), n_sample=attempt)
         found = read_tests(answer.text, count)
@@ -153,7 +152,7 @@ async def write_tests(chat: Chat, explanation: str, count: int = TESTS, temperat
 
 def read_tests(text: str, count: int) -> list[tuple[Expected, str]]:
     """The sentences in an answer; none when it is not the JSON that was asked for, whatever stands around that."""
-    text = re.sub(r"<think>.*?(</think>|$)", "", text, flags=re.DOTALL)
+    text = without_thoughts(text)
     try:
         value, _ = json.JSONDecoder().raw_decode(text, max(0, text.find("{")))
     except (ValueError, RecursionError):

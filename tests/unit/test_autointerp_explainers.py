@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable
 import pytest
 
 from core.autointerp.llm_explainers import (
+    ANSWER_TOKENS,
     LONGEST,
     clean_explanation,
     explain_from_logits,
@@ -13,10 +14,13 @@ from core.autointerp.llm_explainers import (
     explain_from_tokens,
     paraphrase,
 )
+from core.autointerp.models import Models
 from core.autointerp.patient import THOUGHTS, PatientChat
 from core.autointerp.prompts import LEAD
+from core.autointerp.request import ExplainerChoice
 from core.llm.client import Client, LlmError
 from core.llm.endpoint import Endpoint
+from core.workspace import Workspace
 from tests.llm_endpoint import Body, LlmEndpoint, chat_reply
 
 RECORDS = [((" a", " heron"), (0, 10)), (("the", " owl", "\n"), (0, 7, 0))]
@@ -95,6 +99,28 @@ def test_nothing_is_no_explanation(says: str) -> None:
     with pytest.raises(LlmError) as caught:
         ask(lambda client: explain_from_records(client, RECORDS), says)
     assert caught.value.kind == "empty"
+
+
+def test_a_run_finds_out_once_that_a_model_thinks_first(workspace: Workspace) -> None:
+    """Every explanation of a run is asked of the same patient chat: a thinking model is not paid twice for each."""
+    rooms: list[int] = []
+
+    def answer(body: Body) -> Body:
+        rooms.append(body["max_tokens"])
+        reply = chat_reply("names of birds" if rooms[-1] > 10_000 else "", body=body)
+        reply["choices"][0]["finish_reason"] = "stop" if rooms[-1] > 10_000 else "length"
+        return reply
+
+    async def inside() -> None:
+        with LlmEndpoint(answer=answer) as server:
+            models = Models(workspace)
+            choice = ExplainerChoice("token-activation", Endpoint(server.base_url, "tiny"))
+            for sample in range(3):
+                assert await explain_from_records(models.chat(choice), RECORDS, n_sample=sample) == "names of birds"
+            await models.close()
+
+    asyncio.run(inside())
+    assert rooms == [ANSWER_TOKENS, *[ANSWER_TOKENS + THOUGHTS] * 3]
 
 
 def test_a_model_that_thinks_first_is_given_room_when_thoughts_were_all_that_came() -> None:
