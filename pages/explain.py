@@ -8,7 +8,7 @@ from core.runs.registry import Run
 from core.store.explanation_queries import scored
 from core.ui import explain_settings, state, unit_choice
 from core.ui.address_fields import AddressFields
-from core.ui.explain_form import asks_over_http, attempt, cannot_start, start_button, told
+from core.ui.explain_form import attempt, cannot_start, start_button, told
 from core.ui.explain_runs import explain_runs, shown_run
 from core.ui.explained_list import explained_list
 from core.ui.index_choice import ready, waiting
@@ -36,7 +36,7 @@ def form(server: Server) -> None:
     setting = attempt(lambda: explain_settings.setting_fields(server, fields, state.raw("index")))
     run = None
     try:
-        budget = explain_settings.budget_fields(fields) if asks_over_http(told(setting)) else None
+        budget = explain_settings.budget_fields(fields) if told(setting).asks_over_http else None
         fields.check()
         run = start_button(server, START, ExplainRequest(told(units), (told(setting),), 0, budget), index)
     except AtlasError as error:

@@ -15,7 +15,7 @@ from core.ui import bases_choice, basis_table, explain_settings, puzzle_section,
 from core.ui.address_fields import AddressFields
 from core.ui.basis_charts import basis_figure
 from core.ui.explain_choices import EXPLAINER_NAMES
-from core.ui.explain_form import asks_over_http, attempt, cannot_start, start_button, told
+from core.ui.explain_form import attempt, cannot_start, start_button, told
 from core.ui.explain_runs import explain_runs, shown_run
 from core.ui.index_choice import ready, waiting
 from core.ui.prose import heading, lead, quiet, sentence
@@ -68,7 +68,7 @@ def form(server: Server) -> None:
     run = None
     try:
         base = told(setting)
-        budget = explain_settings.budget_fields(fields) if asks_over_http(base) else None
+        budget = explain_settings.budget_fields(fields) if base.asks_over_http else None
         fields.check()
         settings = study_settings(name, base, [each.slug for each in ready(server)])
         if not across:

@@ -1,7 +1,8 @@
 """What a run of explaining will ask of language models, told before it starts: from the very prompts, and answers of usual length."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from core.autointerp.calibration import CALIBRATIONS
 from core.autointerp.further_prompts import Expected, paraphrase_messages, review_messages, testing_messages
@@ -16,6 +17,7 @@ from core.autointerp.prompts import (
     token_list_messages,
 )
 from core.autointerp.request import ExplainRequest, Setting
+from core.errors import AtlasError
 from core.llm.endpoint import Endpoint
 from core.llm.estimate import CHARS_PER_TOKEN, Estimate, Load, estimate
 
@@ -61,6 +63,28 @@ def cost(request: ExplainRequest, tokens: int) -> Cost:
             elif load.calls:
                 asked += estimate([load], endpoint.price_in, endpoint.price_out)
     return Cost(asked, loaded)
+
+
+def record_tokens(piece: Mapping[str, Any]) -> int:
+    """The length of a slice's records, BOS not counted. piece: the slice's document in an index's manifest."""
+    return max(1, int(piece["length"]) - int(piece["bos"]))
+
+
+def check_budget(request: ExplainRequest, spend: Cost) -> None:
+    """Raises AtlasError for a cap in money without prices, which would stop the run at its first call."""
+    if request.budget is not None and "money" in request.budget and spend.asked.calls and spend.asked.money is None:
+        raise AtlasError("A limit in money needs the model's prices: give both beside its address, or limit calls or tokens.")
+
+
+def over_budget(request: ExplainRequest, spend: Cost) -> str:
+    """A sentence when the limits will stop the run before its end, else empty."""
+    caps = request.budget or {}
+    asked = spend.asked
+    needs = {"calls": asked.calls, "tokens": asked.tokens_in + asked.tokens_out, "money": asked.money or 0.0}
+    short = [name for name, cap in caps.items() if needs[name] > cap]
+    if not short:
+        return ""
+    return f"The limit of {' and '.join(short)} will probably stop this run before its end; what is finished then is kept."
 
 
 def loads(setting: Setting, tokens: int) -> list[tuple[Endpoint, Load]]:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from core.autointerp.cost import cost
+from core.autointerp.cost import check_budget, cost, over_budget, record_tokens
 from core.autointerp.request import ARMS, ExplainerChoice, ExplainRequest, Setting, SimulatorChoice
 from core.autointerp.selection import Selection, select, select_across
 from core.autointerp.studies import STUDIES, study_settings
@@ -189,9 +189,13 @@ def _budget(arguments: argparse.Namespace) -> dict[str, float] | None:
 
 
 def _carry_out(arguments: argparse.Namespace, workspace: Workspace, request: ExplainRequest, *, with_records: bool = False) -> int:
-    expected = cost(request, _record_tokens(request, workspace))
+    first = find_unit(workspace, request.units[0], request.settings[0].index or None)
+    expected = cost(request, record_tokens(first.slice))
+    check_budget(request, expected)
     if expected.asked.calls or expected.loaded:
         note(f"before it starts: {expected}")
+    if short := over_budget(request, expected):
+        note(short)
     lane = "interactive" if len(request.units) * len(request.settings) <= 8 else "batch"
     run = Registry(workspace).submit("explain", request.to_params(), lane=lane)
     return carry_out(arguments, workspace, run, with_records=with_records)
@@ -221,11 +225,6 @@ def carry_out(arguments: argparse.Namespace, workspace: Workspace, run: Run, *, 
         lines += [line for view in views for line in _record_lines(view)]
     emit(arguments, document, [*lines, *_closing(done, views)])
     return 0
-
-
-def _record_tokens(request: ExplainRequest, workspace: Workspace) -> int:
-    """The length of the slice's contexts."""
-    return int(find_unit(workspace, request.units[0], request.settings[0].index or None).slice["length"])
 
 
 def _views(workspace: Workspace, run: str) -> list[ExplanationView]:

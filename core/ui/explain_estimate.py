@@ -3,10 +3,9 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from core.autointerp.cost import Cost, cost
+from core.autointerp.cost import cost
 from core.autointerp.request import ExplainRequest
 from core.autointerp.studies import STUDIES
-from core.errors import AtlasError
 from core.runs.registry import Run
 from core.ui import words
 
@@ -24,23 +23,6 @@ def expected(request: ExplainRequest, tokens: int, runs: Sequence[Run]) -> str:
         else f"about {words.duration(told[0])} at the speed of {told[1]}"
     )
     return f"{what}; {time}. {cost(request, tokens)}"
-
-
-def check_budget(request: ExplainRequest, spend: Cost) -> None:
-    """Raises AtlasError for a cap in money without prices, which would stop the run at its first call."""
-    if request.budget is not None and "money" in request.budget and spend.asked.calls and spend.asked.money is None:
-        raise AtlasError("A limit in money needs the model's prices: give both beside its address, or limit calls or tokens.")
-
-
-def over_budget(request: ExplainRequest, spend: Cost) -> str:
-    """A sentence when the limits will stop the run before its end, else empty."""
-    caps = request.budget or {}
-    asked = spend.asked
-    needs = {"calls": asked.calls, "tokens": asked.tokens_in + asked.tokens_out, "money": asked.money or 0.0}
-    short = [name for name, cap in caps.items() if needs[name] > cap]
-    if not short:
-        return ""
-    return f"The limit of {' and '.join(short)} will probably stop this run before its end; what is finished then is kept."
 
 
 def seconds(request: ExplainRequest, runs: Sequence[Run]) -> tuple[float, str] | None:

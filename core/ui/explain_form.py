@@ -5,12 +5,12 @@ from typing import TypeVar
 
 import streamlit as st
 
-from core.autointerp.cost import cost
-from core.autointerp.request import ExplainRequest, Setting
+from core.autointerp.cost import check_budget, cost, over_budget, record_tokens
+from core.autointerp.request import ExplainRequest
 from core.errors import AtlasError
 from core.runs.registry import Run
 from core.store.catalog import IndexInfo
-from core.ui.explain_estimate import check_budget, expected, over_budget
+from core.ui.explain_estimate import expected
 from core.ui.prose import quiet, sentence
 from core.ui.server import Server
 
@@ -19,7 +19,7 @@ T = TypeVar("T")
 
 def start_button(server: Server, label: str, request: ExplainRequest, index: IndexInfo) -> Run | None:
     """The estimate and the button. Returns the run that was just queued, or the one already doing the same. Raises AtlasError."""
-    tokens = max(1, int(index.slice["length"]) - int(index.slice["bos"]))
+    tokens = record_tokens(index.slice)
     spend = cost(request, tokens)
     check_budget(request, spend)
     quiet(expected(request, tokens, server.registry.list()), small=False)
@@ -36,13 +36,6 @@ def cannot_start(error: AtlasError, label: str) -> None:
     """What is wrong, and the button that waits for it to be mended."""
     sentence(str(error))
     st.button(label, disabled=True, key="start_explaining")
-
-
-def asks_over_http(setting: Setting) -> bool:
-    """Whether any language model is asked at an address, so that money may be spent."""
-    return any(
-        one is not None and not one.in_process for one in (setting.explainer.endpoint, setting.simulator.endpoint, setting.paraphraser)
-    )
 
 
 def attempt(draw: Callable[[], T]) -> T | AtlasError:

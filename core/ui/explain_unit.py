@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 import streamlit as st
 
-from core.autointerp.cost import cost
+from core.autointerp.cost import cost, record_tokens
 from core.autointerp.request import CONTROLS, NEED_MODEL, Control, ExplainerChoice, ExplainRequest, Setting, SimulatorChoice
 from core.autointerp.scoring import KINDS, Kind
 from core.autointerp.splits import SPLITS
@@ -49,7 +49,7 @@ class Target:
     @property
     def tokens(self) -> int:
         """Of a record, BOS not counted."""
-        return int(self.index.slice["length"]) - int(self.index.slice["bos"])
+        return record_tokens(self.index.slice)
 
 
 def ask_form(server: Server, target: Target, action: str, opened: ExplanationView | None) -> None:

@@ -127,3 +127,26 @@ def test_a_study_prints_the_statistics_of_its_page(explained: Workspace) -> None
     across, lines = study_result("interpretability", records)
     assert [(line["basis"], line["site"], line["units"]) for line in across["lines"]] == [("neurons", "mlp.1", len(records))]
     assert lines[1].startswith("mlp.1 neurons")
+
+
+UNIT = "tiny/mlp.1/neurons/0"
+ASKING = ("explain", UNIT, "--explainer", "token-activation", "--simulator", "chat", "--model", "m", "--endpoint", "http://127.0.0.1:9/v1")
+
+
+def queued(workspace: Workspace, capsys: Capture, *arguments: str) -> tuple[dict[str, Any], str]:
+    """What a command queues while the lane is busy, so that nothing starts: its parameters, and what was said before."""
+    with lane_lock(workspace, "interactive") as lock:
+        assert lock.acquire()
+        status, out, said = _call(workspace, capsys, *arguments, "--detach", "--json")
+    assert status == 0
+    return Registry(workspace).get(_strict(out)["id"]).params, said
+
+
+def test_a_limit_that_cannot_be_kept_or_will_not_last_is_said_before_the_run_is_queued(explained: Workspace, capsys: Capture) -> None:
+    before = len(Registry(explained).list())
+    assert "needs the model's prices" in _refused(explained, capsys, *ASKING, "--max-money", "1")
+    assert len(Registry(explained).list()) == before
+    _, said = queued(explained, capsys, *ASKING, "--max-calls", "2")
+    assert "The limit of calls will probably stop this run" in said
+    _, said = queued(explained, capsys, *ASKING, "--max-calls", "9999")
+    assert "will probably stop" not in said
