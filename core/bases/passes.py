@@ -93,7 +93,7 @@ class ActivePass:
         self._buffers: dict[str, Tensor] = {}
 
     def rounded(self, encoder: Tensor) -> tuple[Tensor, Tensor]:
-        """As `run` takes them: the encoder's rows in bfloat16 (empty without a screen), and [2, units], how far each is off and its norm."""
+        """As `run` takes them: the encoder's rows in bfloat16 (none without a screen), and [2, units], how far each is off and its norm."""
         made = torch.empty(encoder.shape if self.screen else 0, dtype=torch.bfloat16), torch.zeros(2, encoder.shape[0])
         self.round(encoder, made)
         return made

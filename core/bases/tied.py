@@ -81,7 +81,7 @@ class Tied:
     def load(self, state: dict[str, Tensor]) -> None:
         self.rows.load("rows", state)
         self.bias.load("bias", state)
-        self._l0.copy_(state["l0"])
+        self._l0.copy_(state.get("l0", self._l0))  # not in older checkpoints: then one step more is dense
         self._changed()
 
     def _changed(self) -> None:
