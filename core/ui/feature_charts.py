@@ -13,13 +13,15 @@ from core.ui import theme
 Counts = Literal["linear", "log", "share"]
 TITLES: dict[Counts, str] = {"linear": "tokens", "log": "tokens, log scale", "share": "share of the bin"}
 HEIGHT = 190
+_HUES = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9")
+"""Okabe and Ito's (2008) as they are: darkened for text or lines, two of them become one to colour-blind eyes."""
 
 
 def token_colours(tracked: int) -> list[str]:
     """One for each tracked token, and a quiet one for all others."""
     muted = theme.palette().muted
     grey = ",".join(str(int(muted[at : at + 2], 16)) for at in (1, 3, 5))
-    return [*theme.series()[:tracked], f"rgba({grey},0.32)"]
+    return [*_HUES[:tracked], f"rgba({grey},0.32)"]
 
 
 def token_figure(counted: TokenHistogram, names: Sequence[str], how: Counts) -> go.Figure:
