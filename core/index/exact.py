@@ -20,20 +20,6 @@ def add_exactly(sums: Any, unit: int, at: int, value: float) -> None:
     sums[unit, at + 4] += (high - (total - back)) + (value - back)
 
 
-@njit(fastmath={"reassoc", "nsz", "contract"})
-def power_sums(rows: Any, j: int, first: int, end: int, pivot: float) -> Any:
-    """Sums of d, d², d³, d⁴ of row j in float64, d = x − pivot."""
-    a = b = c = d = 0.0
-    for t in range(first, end):
-        x = np.float64(rows[j, t]) - pivot
-        square = x * x
-        a += x
-        b += square
-        c += square * x
-        d += square * square
-    return a, b, c, d
-
-
 @njit(inline="always")
 def ten_bits(value: Any) -> Any:
     """The number cut to ten significant bits."""
@@ -53,27 +39,18 @@ def choose_pivot(low: Any, high: Any) -> Any:
 
 
 @njit()
-def add_powers(sums: Any, unit: int, rows: Any, j: int, first: int, end: int, low: Any, high: Any) -> Any:
-    """Add row j's power sums about zero to a unit's, by the binomial theorem from those about the pivot. Returns Σ d²."""
-    p = choose_pivot(low, high)
-    one, two, three, four = power_sums(rows, j, first, end, p)
-    add_exactly(sums, unit, 0, one)
-    add_exactly(sums, unit, 1, two)
-    add_exactly(sums, unit, 2, three)
-    add_exactly(sums, unit, 3, four)
-    if p != 0.0:
-        n = np.float64(end - first)
-        add_exactly(sums, unit, 0, n * p)
-        add_exactly(sums, unit, 1, 2 * p * one)
-        add_exactly(sums, unit, 1, n * p * p)
-        add_exactly(sums, unit, 2, 3 * p * two)
-        add_exactly(sums, unit, 2, 3 * p * p * one)
-        add_exactly(sums, unit, 2, n * p * p * p)
-        add_exactly(sums, unit, 3, 4 * p * three)
-        add_exactly(sums, unit, 3, 6 * p * p * two)
-        add_exactly(sums, unit, 3, 4 * p * p * p * one)
-        add_exactly(sums, unit, 3, n * p * p * p * p)
-    return two
+def add_moved(sums: Any, unit: int, n: float, p: float, one: float, two: float, three: float) -> None:
+    """Complete a unit's power sums about zero, by the binomial theorem, where those of n values about the pivot p were added."""
+    add_exactly(sums, unit, 0, n * p)
+    add_exactly(sums, unit, 1, 2 * p * one)
+    add_exactly(sums, unit, 1, n * p * p)
+    add_exactly(sums, unit, 2, 3 * p * two)
+    add_exactly(sums, unit, 2, 3 * p * p * one)
+    add_exactly(sums, unit, 2, n * p * p * p)
+    add_exactly(sums, unit, 3, 4 * p * three)
+    add_exactly(sums, unit, 3, 6 * p * p * two)
+    add_exactly(sums, unit, 3, 4 * p * p * p * one)
+    add_exactly(sums, unit, 3, n * p * p * p * p)
 
 
 @njit(nogil=True, cache=True)

@@ -1,23 +1,19 @@
-"""The compiled inner loops of the sketch: reading a block of activations once, and merging two sketches.
-
-A block is `[contexts, length, units]` float32, straight from the model. The loops take sixteen units at a time (one cache line), turn
-them to rows of one unit, and do everything with the row while it is in the first-level cache. They run without Python's lock, so that
-threads share the units.
+"""The sketch's lists: records of a band, and the heaps of token positions. How an entry is ordered, admitted, merged and restored.
 
 Every list is kept by a 64-bit key whose high half orders by value and whose low half by rank, lower ranks first: one integer comparison
 is the total order that makes any order of work give the same lists.
 """
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from core.index.bands import BANDS
-from core.index.bins import BIN_OF_PATTERN, SHIFT
-from core.index.exact import add_powers
 from core.index.jit import njit
+from core.index.prefetch import prefetch
 
-TILE = 16
+TILE = 64
+"""Units that are read together, side by side: `tile[t * TILE + j]` is token t of the tile's unit j (see `core.index.lanes`)."""
 LOWEST = np.int64(-(2**63))
 RANK_MASK = np.int64(0xFFFFFFFF)
 STEPS = 32767
@@ -27,6 +23,8 @@ TOP, BOTTOM, Q0, Q1, Q2, Q3, RANDOM = range(7)
 OFFSETS = np.cumsum([0, *(size for _, size in BANDS)]).astype(np.int64)
 SLOTS = int(OFFSETS[-1])
 POSITIONS = 256
+WAITING = 32
+"""Positions of one unit that may wait while a block is read."""
 
 
 @njit(inline="always")
@@ -68,31 +66,12 @@ def mix(value: Any) -> Any:
 
 
 @njit()
-def extremes(bits: Any, j: int, first: int, end: int) -> Any:
-    """Minimum and maximum of row j, found on integers, which the compiler can do eight at a time."""
-    low = np.int32(0x7FFFFFFF)
-    high = np.int32(-0x80000000)
+def find(tile: Any, j: int, first: int, end: int, value: Any) -> Any:
+    """The first position at which unit j of a tile has this value."""
     for t in range(first, end):
-        order = bits_order(bits[j, t])
-        low = min(low, order)
-        high = max(high, order)
-    return order_bits(low), order_bits(high)
-
-
-@njit()
-def find(rows: Any, j: int, first: int, end: int, value: Any) -> Any:
-    """The first position at which row j has this value."""
-    for t in range(first, end):
-        if rows[j, t] == value:
+        if tile[t * TILE + j] == value:
             return t
     return first
-
-
-@njit()
-def count_bins(bits: Any, j: int, first: int, end: int, counts: Any, unit: int) -> None:
-    """Count row j into a unit's histogram, by the twelve leading bits of each value."""
-    for t in range(first, end):
-        counts[unit, BIN_OF_PATTERN[(bits[j, t] >> SHIFT) & 0xFFF]] += np.uint32(1)
 
 
 @njit()
@@ -101,49 +80,50 @@ def admit(keys: Any, unit: int, offset: int, size: int, key: Any, per_document: 
 
     With `per_document` a record competes with the one that its document already has, and only with that.
     """
-    worst = offset
-    for slot in range(offset, offset + size):
-        if keys[unit, slot] == LOWEST:
-            worst = slot
-            break
-        if keys[unit, slot] < keys[unit, worst]:
-            worst = slot
+    held = keys[unit, offset : offset + size]
+    worst = 0
+    for slot in range(size):
+        worst = slot if held[slot] < held[worst] else worst
+    if key <= held[worst]:
+        # Nor can it replace the record of its own document, which is no worse than the worst.
+        return -1
     if per_document:
         document = documents[rank_of(key)]
-        for slot in range(offset, offset + size):
-            if keys[unit, slot] != LOWEST and documents[rank_of(keys[unit, slot])] == document:
-                return slot if key > keys[unit, slot] else -1
-    return worst if key > keys[unit, worst] else -1
+        for slot in range(size):
+            if held[slot] != LOWEST and documents[rank_of(held[slot])] == document:
+                return offset + slot if key > held[slot] else -1
+    return offset + worst
 
 
 @njit()
 def threshold(keys: Any, unit: int, offset: int, size: int) -> Any:
     """The smallest key of a list: what a newcomer has to beat."""
-    least = keys[unit, offset]
-    for slot in range(offset + 1, offset + size):
-        least = min(least, keys[unit, slot])
+    held = keys[unit, offset : offset + size]
+    least = held[0]
+    for slot in range(size):
+        least = min(least, held[slot])
     return least
 
 
 @njit()
-def pack(rows: Any, j: int, first: int, end: int, low: Any, high: Any, out: Any) -> Any:
-    """Store row j as int16 steps of its own scale; what is not zero stays so. Returns the scale."""
+def pack(tile: Any, j: int, first: int, end: int, low: Any, high: Any, out: Any) -> Any:
+    """Store unit j of a tile as int16 steps of its own scale; what is not zero stays so. Returns the scale."""
     largest = max(abs(low), abs(high))
     scale = np.float32(largest / np.float32(STEPS))
     if scale == 0:
         # Zero, or so small that its step is not a float32: one step for the largest magnitude.
         scale = np.float32(largest)
-    out[:first] = 0
-    out[end:] = 0
-    for t in range(first, end):
-        value = rows[j, t]
-        if value == 0 or scale == 0:
-            out[t] = 0
-            continue
-        step = np.rint(np.float64(value) / np.float64(scale))
+    out[:] = 0
+    if scale == 0:
+        return scale
+    unit_tokens = tile[j::TILE][first:end]
+    stored = out[first:end]
+    for t in range(len(stored)):
+        value = np.float64(unit_tokens[t])
+        step = np.rint(value / np.float64(scale))
         if step == 0:
-            step = 1.0 if value > 0 else -1.0
-        out[t] = np.int16(min(max(step, -STEPS), STEPS))
+            step = np.float64(value > 0) - np.float64(value < 0)
+        stored[t] = np.int16(np.int32(min(max(step, -STEPS), STEPS)))
     return scale
 
 
@@ -157,12 +137,6 @@ def chance_of(again: Any) -> Any:
 def lottery_key(again: Any, tokens: Any, rank: Any) -> Any:
     """The key of the weighted draw: log(u) / weight, u uniform in (0, 1) from a hash (Efraimidis and Spirakis 2006)."""
     return make_key(float_order(np.float32(np.log(chance_of(again)) / tokens)), rank)
-
-
-@njit(inline="always")
-def may_be_drawn(again: Any, tokens: Any, least: Any) -> Any:
-    """Whether the draw can beat `least`, without the logarithm: log(u) ≤ u − 1, with a margin for rounding to float32."""
-    return least == LOWEST or (chance_of(again) - 1.0) * 0.999999 >= np.float64(order_bits(least >> 32)) * tokens
 
 
 @njit(inline="always")
@@ -188,12 +162,77 @@ def push(keys: Any, positions: Any, values: Any, unit: int, key: Any, position: 
     keys[unit, at], positions[unit, at], values[unit, at] = key, position, value
 
 
+class Positions(NamedTuple):
+    """Token positions as arrays [units, POSITIONS]; each unit's are a min-heap."""
+
+    keys: Any
+    places: Any
+    values: Any
+
+
+class Waiting(NamedTuple):
+    """Positions of a tile's units that go to a heap together: the heap lies far away in memory, and is so fetched once a block."""
+
+    counts: Any
+    """int64 [TILE]; the others are [TILE, WAITING]."""
+    keys: Any
+    places: Any
+    values: Any
+
+
+@njit()
+def no_waiting() -> Any:
+    return Waiting(
+        np.zeros(TILE, np.int64),
+        np.empty((TILE, WAITING), np.int64),
+        np.empty((TILE, WAITING), np.int16),
+        np.empty((TILE, WAITING), np.float32),
+    )
+
+
+@njit()
+def fetch_positions(waiting: Any, j: int, heap: Any, unit: int) -> None:
+    """Ask for the heap that something of unit j of a tile waits for."""
+    if waiting.counts[j]:
+        start = np.uint64(unit * POSITIONS)
+        for at in range(0, POSITIONS, 8):
+            prefetch(heap.keys, start + np.uint64(at))
+        for at in range(0, POSITIONS, 16):
+            prefetch(heap.values, start + np.uint64(at))
+        for at in range(0, POSITIONS, 32):
+            prefetch(heap.places, start + np.uint64(at))
+
+
+@njit()
+def push_waiting(waiting: Any, j: int, heap: Any, unit: int) -> None:
+    """Put what waits of unit j of a tile into its heap."""
+    for at in range(waiting.counts[j]):
+        key, place = waiting.keys[j, at], waiting.places[j, at]
+        if worse(heap.keys[unit, 0], heap.places[unit, 0], key, place):
+            push(heap.keys, heap.places, heap.values, unit, key, place, waiting.values[j, at])
+    waiting.counts[j] = 0
+
+
+@njit()
+def offer(waiting: Any, j: int, heap: Any, unit: int, key: Any, place: Any, value: Any) -> Any:
+    """Let a position wait if it beats the heap's worst. Returns whether the heap has changed."""
+    if not worse(heap.keys[unit, 0], heap.places[unit, 0], key, place):
+        return False
+    at = waiting.counts[j]
+    waiting.keys[j, at], waiting.places[j, at], waiting.values[j, at] = key, place, value
+    waiting.counts[j] = at + 1
+    if at + 1 < WAITING:
+        return False
+    push_waiting(waiting, j, heap, unit)
+    return True
+
+
 @njit()
 def note_record(
-    unit: int, band: int, key: Any, rows: Any, j: int, first: int, end: int, low: Any, high: Any, documents: Any,
+    unit: int, band: int, key: Any, tile: Any, j: int, first: int, end: int, low: Any, high: Any, documents: Any,
     keys: Any, values: Any, places: Any, scales: Any, steps: Any, thresholds: Any,
 ) -> None:  # fmt: skip
-    """Offer a record to a list; its activations are copied only when it is taken."""
+    """Offer a record (unit j of a tile) to a list; its activations are copied only when it is taken."""
     offset = OFFSETS[band]
     size = OFFSETS[band + 1] - offset
     slot = admit(keys, unit, offset, size, key, band <= BOTTOM, documents)
@@ -202,104 +241,9 @@ def note_record(
     value = low if band == BOTTOM else high
     keys[unit, slot] = key
     values[unit, slot] = value
-    places[unit, slot] = find(rows, j, first, end, value)
-    scales[unit, slot] = pack(rows, j, first, end, low, high, steps[unit, slot])
+    places[unit, slot] = find(tile, j, first, end, value)
+    scales[unit, slot] = pack(tile, j, first, end, low, high, steps[unit, slot])
     thresholds[unit, band] = threshold(keys, unit, offset, size)
-
-
-@njit(nogil=True, cache=True)
-def read_block(
-    block: Any, ranks: Any, ends: Any, first: int, context_keys: Any, documents: Any, seeds: Any, gates: Any,
-    start: int, stop: int, everything: bool,
-    sums: Any, lows: Any, highs: Any, counts: Any, sampled: Any,
-    keys: Any, values: Any, places: Any, scales: Any, steps: Any, thresholds: Any,
-    strong_keys: Any, strong_places: Any, strong_values: Any, sample_keys: Any, sample_places: Any, sample_values: Any,
-) -> int:  # fmt: skip
-    """Take units `start` to `stop` of a block into the sketch. Returns the number of records with a value that is not finite.
-
-    block: [contexts, length, units] float32. ranks, ends: [contexts]; tokens `first` to `ends` count. context_keys and documents are of the
-    whole slice, by rank. seeds: [units] uint64. gates: [3] uint64, shares of hash space for the quantile samples. `everything` off
-    leaves only the records of both ends (for the bench).
-    """
-    rows = np.empty((TILE, block.shape[1]), np.float32)
-    bits = rows.view(np.int32)
-    broken = 0
-    for base in range(start, stop, TILE):
-        width = min(TILE, stop - base)
-        for c in range(block.shape[0]):
-            end = ends[c]
-            rank = ranks[c]
-            context_key = context_keys[rank]
-            for t in range(end):
-                for j in range(width):
-                    rows[j, t] = block[c, t, base + j]
-            for j in range(width):
-                unit = base + j
-                low, high = extremes(bits, j, first, end)
-                if everything:
-                    squares = add_powers(sums, unit, rows, j, first, end, low, high)
-                    count_bins(bits, j, first, end, counts, unit)
-                    broken += not np.isfinite(squares)
-                lows[unit] = min(lows[unit], low)
-                highs[unit] = max(highs[unit], high)
-                key = make_key(float_order(high), rank)
-                if key > thresholds[unit, TOP]:
-                    note_record(unit, TOP, key, rows, j, first, end, low, high, documents, keys, values, places, scales, steps, thresholds)
-                if low < 0:
-                    bottom = make_key(float_order(-low), rank)
-                    if bottom > thresholds[unit, BOTTOM]:
-                        note_record(
-                            unit, BOTTOM, bottom, rows, j, first, end, low, high, documents, keys, values, places, scales, steps, thresholds
-                        )
-                if not everything:
-                    continue
-                hashed = mix(context_key ^ seeds[unit])
-                lottery = make_key(np.int64(hashed >> np.uint64(33)), rank)
-                if lottery > thresholds[unit, RANDOM]:
-                    note_record(
-                        unit, RANDOM, lottery, rows, j, first, end, low, high, documents, keys, values, places, scales, steps, thresholds
-                    )
-                if hashed < gates[2]:
-                    sampled[unit, 2] += 1
-                    if key > thresholds[unit, Q3]:
-                        note_record(
-                            unit, Q3, key, rows, j, first, end, low, high, documents, keys, values, places, scales, steps, thresholds
-                        )
-                    if hashed < gates[1]:
-                        sampled[unit, 1] += 1
-                        if key > thresholds[unit, Q2]:
-                            note_record(
-                                unit, Q2, key, rows, j, first, end, low, high, documents, keys, values, places, scales, steps, thresholds
-                            )
-                    if hashed < gates[0]:
-                        sampled[unit, 0] += 1
-                        if key > thresholds[unit, Q1]:
-                            note_record(
-                                unit, Q1, key, rows, j, first, end, low, high, documents, keys, values, places, scales, steps, thresholds
-                            )
-                        least = make_key(float_order(-high), rank)
-                        if least > thresholds[unit, Q0]:
-                            note_record(
-                                unit, Q0, least, rows, j, first, end, low, high, documents, keys, values, places, scales, steps, thresholds
-                            )
-                if key >= strong_keys[unit, 0]:
-                    floor = order_bits(strong_keys[unit, 0] >> 32)
-                    for t in range(first, end):
-                        # Most tokens fall to this plain comparison; what passes is compared in full.
-                        if strong_keys[unit, 0] != LOWEST and rows[j, t] < floor:
-                            continue
-                        peak = make_key(float_order(rows[j, t]), rank)
-                        if worse(strong_keys[unit, 0], strong_places[unit, 0], peak, t):
-                            push(strong_keys, strong_places, strong_values, unit, peak, t, rows[j, t])
-                # One position of a context; contexts are drawn with weight proportional to their tokens.
-                again = mix(hashed)
-                tokens = end - first
-                if may_be_drawn(again, tokens, sample_keys[unit, 0]):
-                    drawn = lottery_key(again, tokens, rank)
-                    if drawn > sample_keys[unit, 0]:
-                        t = first + np.int64(again % np.uint64(tokens))
-                        push(sample_keys, sample_places, sample_values, unit, drawn, t, rows[j, t])
-    return broken
 
 
 @njit(nogil=True, cache=True)

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from core.errors import AtlasError
+from core.index import block as reading
 from core.index import exact, kernels
 from core.index.bands import BANDS
 from core.index.bins import BINS, ZERO_BIN
@@ -91,7 +92,7 @@ class Sketch:
         self._count(int((ends - self.contexts.first).sum()))
 
         def read(start: int, stop: int) -> int:
-            return kernels.read_block(
+            return reading.read_block(
                 block, rank_array, ends, self.contexts.first, self.contexts.keys, self.contexts.documents, self.seeds, self._gates,
                 start, stop, everything,
                 self.sums, self.lows, self.highs, self.counts, self.sampled,

@@ -1,5 +1,6 @@
 """The sketch equals the slow obvious one, however the work is cut, ordered, merged, written and read back."""
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from core.errors import AtlasError
 from core.index.bins import BINS, EDGES, bin_of, quantiles
 from core.index.derive import Derived
 from core.index.files import read_sketch, write_sketch
-from core.index.kernels import STEPS
+from core.index.kernels import STEPS, TILE
 from core.index.sketch import Contexts, Sketch
 from tests.slow_index import Slow, slow_unit
 
@@ -132,6 +133,26 @@ def test_long_slices_equal_the_slow_index(kind: str, tmp_path: Path) -> None:
     slow = [slow_unit([values[r, : about.lengths[r], u] for r in range(1500)], about, "mlp.0", "neurons", u, 3) for u in range(3)]
     assert all(unit.sampled["q3"] > 600 and unit.shown["q3"] for unit in slow)
     assert_equal(tables(tmp_path, sketch), about, values, slow)
+
+
+@pytest.mark.parametrize("kind", ["spread", "ties", "relu", "shifted", "dead"])
+def test_whole_and_partial_tiles_of_units_equal_the_slow_index(kind: str, tmp_path: Path) -> None:
+    units = TILE + 6
+    about, values = problem(5, 70, units, 1, kind)
+    values[:, :, TILE - 3 :: 5] = 0  # some units of both tiles are dead beside others that are not
+    slow = [slow_unit([values[r, : about.lengths[r], u] for r in range(70)], about, "mlp.0", "neurons", u, units) for u in range(units)]
+    assert_equal(tables(tmp_path, sketch_of(about, values, list(range(70)), 20)), about, values, slow)
+
+
+def test_threads_that_share_the_units_give_the_same_tables(tmp_path: Path) -> None:
+    about, values = problem(9, 60, 2 * TILE + 5, 0, "relu")
+    alone = Sketch("mlp.0", "neurons", values.shape[2], about)
+    shared = Sketch("mlp.0", "neurons", values.shape[2], about)
+    alone.add(values, range(60))
+    with ThreadPoolExecutor(2) as pool:
+        shared.add(values, range(60), pool, 2)
+    first, second = tables(tmp_path / "a", alone), tables(tmp_path / "b", shared)
+    assert all(second[name].equals(first[name]) for name in first)
 
 
 def test_parts_merge_to_tables_that_are_the_same_to_the_bit(tmp_path: Path) -> None:
