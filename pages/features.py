@@ -1,6 +1,7 @@
 """Features: make dictionaries, watch them being trained, see what they are worth, and lay them side by side."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import TypeVar
 
 import streamlit as st
 
@@ -18,10 +19,11 @@ from core.ui.dictionary_table import Entry, entries
 from core.ui.dictionary_train_form import train_form
 from core.ui.dictionary_work import wanted
 from core.ui.live_runs import LiveRuns
-from core.ui.prose import heading, lead, quiet, sentence
+from core.ui.prose import heading, lead, sentence
 from core.ui.server import Server
 from core.ui.setup import setup
 
+T = TypeVar("T")
 WAYS = {"train": "Train one", "load": "Load a published one", "baselines": "Make baselines"}
 FORMS = {"train": train_form, "load": bring_form, "baselines": fit_form}
 RUNS = LiveRuns(
@@ -51,52 +53,47 @@ def make(server: Server, found: Sequence[Entry]) -> None:
     way = fields.choice("make", "Make a dictionary", list(WAYS), usual, names=WAYS.__getitem__, segmented=True, required=False)
     if way:
         FORMS[way](server, fields)
-        return
-    try:
+    else:
         fields.check()
-    except AtlasError as error:
-        sentence(str(error))
 
 
-def runs(server: Server) -> Run | None:
-    """The runs, and what one of them shows. Returns that one."""
+def runs(server: Server, run: Run | None) -> None:
+    """The runs, and what came of the one that is shown."""
     heading("Runs")
     RUNS.draw(server)
-    try:
-        run = shown_run()
-    except AtlasError as error:
-        sentence(str(error))
-        return None
     if run is not None and run.kind == "sae":
         curves(server, run)
     elif run is not None and run.kind == "dictionary":
         report(server, run)
-    return run
 
 
 def dictionaries(server: Server, found: Sequence[Entry], run: Run | None) -> None:
     """The shelf, the opened one, and the comparison. What is wrong with one does not hide the others."""
+    side, frontier = said(lambda: chosen(found, state.raw("compare"), run)) or ([], [])
+    said(lambda: shelf(server, found, [entry.key for entry in side]))
+    said(lambda: details(server, found))
+    if found:
+        said(lambda: compare(server, side, frontier))
+
+
+def said(part: Callable[[], T]) -> T | None:
+    """What a part of the page gives; None, and a sentence on the page, when something is wrong with it."""
     try:
-        side, frontier = chosen(found, state.raw("compare"), run)
+        return part()
     except AtlasError as error:
         sentence(str(error))
-        side, frontier = [], []
-    for draw in (
-        lambda: shelf(server, found, [entry.key for entry in side]),
-        lambda: details(server, found),
-        lambda: compare(server, side, frontier) if found else None,
-    ):
-        try:
-            draw()
-        except AtlasError as error:
-            sentence(str(error))
+        return None
 
 
 server = setup()
 st.title("Features")
 lead("A dictionary writes a site's activations as a few of many directions: features, each a unit that can be looked at like a neuron.")
 everything = entries(server.workspace)
-make(server, everything)
-dictionaries(server, everything, runs(server))
-if everything:
-    quiet("Indexed features are on Explore and Unit, and are explained and scored like neurons.")
+said(lambda: make(server, everything))
+run = said(shown_run)
+if not everything or state.raw("run") or any(run.active for run in RUNS.found(server)):
+    said(lambda: runs(server, run))
+    dictionaries(server, everything, run)
+else:  # nothing goes on: what there is comes first
+    dictionaries(server, everything, run)
+    said(lambda: runs(server, run))

@@ -16,6 +16,8 @@ from core.ui import theme, words
 DASHES = ("solid", "dash", "dot", "dashdot")
 SYMBOLS = ("circle", "square", "diamond", "triangle-up", "x", "triangle-down", "star", "pentagon")
 HEIGHT = 210
+_PLACES = ("top center", "bottom center", "middle right", "middle left")
+"""Of labels, by family: points of two families are often close together."""
 _SETTLED = 0.05
 """The first points of a curve may lie far away: so large a share of them does not set the scale."""
 DEAD_GAP = 1.5
@@ -104,7 +106,12 @@ def curve_figure(lines: Sequence[Line], axis: Axis) -> go.Figure:
                 "marker": {"size": 5, "symbol": line.look.symbol}, "hovertext": hover, "hoverinfo": "text", "name": html.escape(line.label),
             }
         )  # fmt: skip
-    settled = [y for line in lines for y in list(line.y)[math.ceil(_SETTLED * len(line.y)) :] if y is not None and math.isfinite(y)]
+    settled = [
+        y
+        for line in lines
+        for y in list(line.y)[math.ceil(_SETTLED * len(line.y)) :]
+        if y is not None and math.isfinite(y) and (y > 0 or not axis.log)
+    ]
     layout = _layout(HEIGHT, x={"title": _title("tokens"), "rangemode": "tozero", "nticks": 5}, y=_y(axis, settled))
     return go.Figure(data=data, layout=layout)
 
@@ -141,7 +148,7 @@ def density_figure(found: Sequence[Density]) -> go.Figure:
     ticks = {"tickvals": [dead_at, *powers], "ticktext": ["dead", *(words.share(10.0**power) for power in powers)]}
     axis = {"title": _title("share of the tokens on which a unit fires"), "range": [low - DEAD_GAP, 0.1], "showgrid": False, **ticks}
     y = {"title": _title("share of the units"), "rangemode": "tozero", "tickformat": ".0%", "nticks": 6}
-    return go.Figure(data=data, layout=_layout(280, x=axis, y=y, bargap=0))
+    return go.Figure(data=data, layout=_layout(460, x=axis, y=y, bargap=0))
 
 
 def frontier_figure(points: Sequence[Point], y: Axis, families: Mapping[str, Look]) -> go.Figure:
@@ -156,7 +163,7 @@ def frontier_figure(points: Sequence[Point], y: Axis, families: Mapping[str, Loo
         data.append(
             {
                 "type": "scatter", "mode": "lines+markers+text", "x": [point.x for point in chosen], "y": [point.y for point in chosen],
-                "text": [html.escape(point.label) for point in chosen], "textposition": "top center",
+                "text": [html.escape(point.label) for point in chosen], "textposition": _PLACES[len(data) % len(_PLACES)],
                 "textfont": {"size": 10, "color": colours.muted}, "line": {"color": look.colour, "width": 1.3, "dash": look.dash},
                 "marker": {"color": look.colour, "size": 9, "symbol": look.symbol}, "hovertext": hover, "hoverinfo": "text",
                 "name": html.escape(family), "cliponaxis": False,
@@ -168,25 +175,27 @@ def frontier_figure(points: Sequence[Point], y: Axis, families: Mapping[str, Loo
     axis = {"title": _title("L0, units a token (log)"), "type": "log", "range": span, "showgrid": False, **_log_ticks(span)}
     margin = 0.12 * (max(values) - min(values)) or 0.05
     up = {"title": _title(y.title), "nticks": 6, "zeroline": False, "range": [min(values) - margin, max(values) + 2 * margin]}
-    return go.Figure(data=data, layout=_layout(280, x=axis, y=up))
+    return go.Figure(data=data, layout=_layout(236, x=axis, y=up))
 
 
 def _y(axis: Axis, values: Sequence[float]) -> dict[str, Any]:
     found: dict[str, Any] = {"title": _title(axis.title), "nticks": 5, "zeroline": False}
     if axis.percent:
         found["tickformat"] = ".0%" if not values or max(values) > 0.05 else ".1%"
-    if axis.log:
-        return found | {"type": "log", "exponentformat": "power"}
     if not values:
-        return found
+        return found | ({"type": "log"} if axis.log else {})
+    if axis.log:
+        span = [math.log10(min(values)) - 0.08, math.log10(max(values)) + 0.08]
+        return found | {"type": "log", "range": span, **_log_ticks(span)}
     low, high = min(values), max(values)
     margin = 0.06 * (high - low) or 0.02 * abs(high) or 0.01
     return found | {"range": [min(0.0, low) if axis.percent else low - margin, high + margin]}
 
 
 def _log_ticks(span: Sequence[float]) -> dict[str, Any]:
-    """1, 2 and 5 times powers of ten, where the axis is short; powers alone where it is long."""
-    steps = (1, 2, 5) if span[1] - span[0] < 2.2 else (1,)
+    """1, 2 and 5 times powers of ten, where the axis is short; more where it is shorter still, powers alone where it is long."""
+    length = span[1] - span[0]
+    steps = (1,) if length > 2.2 else (1, 2, 5) if length > 0.8 else (1, 1.5, 2, 2.5, 3, 4, 5, 6, 8)
     places = [step * 10.0**power for power in range(math.floor(span[0]), math.ceil(span[1]) + 1) for step in steps]
     return {"tickvals": places, "ticktext": [words.number(place) for place in places]}
 

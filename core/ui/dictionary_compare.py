@@ -14,7 +14,7 @@ from core.ui.dictionary_charts import Axis, Density, Look, Point, density_figure
 from core.ui.dictionary_facts import CONVENTIONS, conventions, measured_on, text_of
 from core.ui.dictionary_shelf import MAX_COMPARED
 from core.ui.dictionary_table import Entry, kind_of, label_of, place_of, shown_metric, sparsity_of, to_csv
-from core.ui.dictionary_work import measure, under_way
+from core.ui.dictionary_work import measure, one_text, submit, under_way
 from core.ui.prose import heading, quiet
 from core.ui.score_charts import CONFIG
 from core.ui.server import Server
@@ -27,8 +27,8 @@ FRONTIERS = {"explained_variance": "explained variance", "loss_recovered": "loss
 def chosen(found: Sequence[Entry], asked: str, run: Run | None) -> tuple[list[Entry], list[Entry]]:
     """Those to lay side by side, and those of the frontier. Raises AtlasError for a wrong choice in the address.
 
-    asked: keys with commas, `none`, or nothing for all of a run, or where that has fewer than two, for all at the site of the last one
-    that was made.
+    asked: keys with commas, `none`, or nothing for all that a run made or measured, or where these are fewer than two, for all at the site
+    of the last one that was made.
     """
     if asked:
         by_key = {entry.key: entry for entry in found}
@@ -39,7 +39,8 @@ def chosen(found: Sequence[Entry], asked: str, run: Run | None) -> tuple[list[En
         if len(keys) > MAX_COMPARED:
             raise AtlasError(f"The address compares {len(keys)} dictionaries: at most {MAX_COMPARED} can be seen side by side.")
         return [by_key[key] for key in keys], [by_key[key] for key in keys]
-    of_run = [entry for entry in found if run is not None and entry.run == run.id]
+    named = [] if run is None else [run.id, *(run.params.get("dictionaries") or ())]
+    of_run = [entry for entry in found if {entry.run, entry.key, entry.info.metrics.get("run")} & set(named)]
     if len(of_run) < 2 and found:
         last = max(of_run or found, key=lambda entry: entry.info.created).info
         of_run = [entry for entry in found if (entry.info.subject, entry.info.site) == (last.subject, last.site)]
@@ -58,7 +59,7 @@ def compare(server: Server, side: Sequence[Entry], frontier: Sequence[Entry]) ->
         return
     drawn = dict(zip((entry.key for entry in side), looks(len(side)), strict=True))
     st.html(table_html(side, drawn))
-    _texts(side)
+    _texts(server, side)
     measuring, _ = under_way(server)
     lacking = [entry for entry in side if not entry.measured and entry.key not in measuring]
     with st.container(horizontal=True, gap="small"):
@@ -148,16 +149,22 @@ def _metric_line(metric: Metric, found: Sequence[Entry]) -> str:
     return f'<tr><th scope="row" title="{tip}">{html.escape(metric.label)}{unit}</th>{cells}</tr>'
 
 
-def _texts(found: Sequence[Entry]) -> None:
-    """On what the numbers were measured, and whether that is the same."""
-    known = [entry for entry in found if entry.current]
-    if not known:
-        return
-    if len({text_of(entry) for entry in known}) == 1:
-        quiet(f"Measured on {measured_on(known[0])}.")
-    else:
-        said = "; ".join(f"{entry.info.name}: {measured_on(entry)}" for entry in known)
-        quiet(f"Not all were measured on the same text, so small differences mean nothing. {said}.")
+def _texts(server: Server, found: Sequence[Entry]) -> None:
+    """On what the numbers were measured; where that is not the same, a button that makes it so."""
+    by_text: dict[str, list[Entry]] = {}
+    for entry in found:
+        if entry.current:
+            by_text.setdefault(text_of(entry), []).append(entry)
+    if len(by_text) == 1:
+        quiet(f"Measured on {measured_on(next(iter(by_text.values()))[0])}.")
+    elif by_text:
+        said = "; ".join(f"{', '.join(one.info.name for one in some)} on {measured_on(some[0])}" for some in by_text.values())
+        quiet(f"Not all were measured on the same text, so small differences mean nothing: {said}.")
+        request = one_text(found)
+        measuring, _ = under_way(server)
+        busy = any(entry.key in measuring for entry in found)
+        if request is not None and st.button("Measure all on one text", key="measure_alike", disabled=busy):
+            submit(server, [request])
 
 
 def _densities(found: Sequence[Entry], drawn: Mapping[str, Look]) -> None:
@@ -195,7 +202,9 @@ _STYLE = """<style>
 .dc {overflow-x: auto} .dc table {border-collapse: collapse; font-size: .86rem; font-variant-numeric: tabular-nums}
 .dc th, .dc td {border: 0; border-bottom: 1px solid var(--na-hairline); padding: .28rem 1.6rem .28rem 0; text-align: right;
   background: none; color: var(--na-text); font-weight: 400; vertical-align: top}
-.dc th:first-child {text-align: left; color: var(--na-muted); white-space: nowrap} .dc thead th {font-weight: 600; overflow-wrap: anywhere}
+.dc th:first-child {text-align: left; color: var(--na-muted); white-space: nowrap; position: sticky; left: 0;
+  background: var(--na-background)}
+.dc td {white-space: nowrap} .dc thead th {font-weight: 600; min-width: 6rem; overflow-wrap: anywhere}
 .dc th[title], .dc td[title] {cursor: help} .dc th span {color: var(--na-muted); font-weight: 400; font-size: .8rem}
 .dc i {display: inline-block; width: .7rem; height: .7rem; border-radius: 2px; margin-right: .4rem}
 .dc tbody + tbody tr:first-child > * {border-top: 2px solid var(--na-hairline)}

@@ -80,7 +80,7 @@ def _draw(server: Server, run: Run) -> None:
             for name, look in drawn.items()
         ]
         with column:
-            st.html(f'<p class="na-small na-num" title="{html.escape(panel.note, quote=True)}"><b>{html.escape(panel.title)}</b></p>')
+            st.html(f'<p class="na-small na-muted" title="{html.escape(panel.note, quote=True)}"><b>{html.escape(panel.title)}</b></p>')
             if any(value is not None for line in lines for value in line.y):
                 figure = curve_figure(lines, panel.axis)
                 st.plotly_chart(figure, key=f"curve_{panel.key}", config=CONFIG, theme=None, alt=f"{panel.title} over tokens")

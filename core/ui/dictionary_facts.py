@@ -8,7 +8,8 @@ from core.bases.metric_names import BY_NAME
 from core.ui import words
 from core.ui.dictionary_table import Entry, kind_of, place_of
 
-CONVENTIONS = ("site", "kind", "units", "α", "k", "squared error", "centred", "scale", "decoder", "trained on", "seed")
+_BESIDE = ("α beside the sum", "α beside the mean")
+CONVENTIONS = ("site", "kind", "units", "d", "squared error", *_BESIDE, "k", "centred", "scale", "decoder", "trained on", "seed")
 """What is compared side by side."""
 _REDUCTIONS = {"sum": "sum over d", "mean": "mean over d"}
 _CENTRES = {"none": "no", "per_token": "per token"}
@@ -21,19 +22,16 @@ def conventions(info: BasisInfo) -> dict[str, str]:
     found = {
         "site": place_of(info),
         "kind": kind_of(info),
-        "units": f"{info.units:,} over {info.d_in:,} numbers",
+        "units": f"{info.units:,}",
+        "d": f"{info.d_in:,}",
         "k": "" if info.k is None else str(info.k),
         "centred": _CENTRES[prepare.centre] + ("" if prepare.normalise == "none" else f", {prepare.normalise.replace('_', ' ')}"),
         "scale": words.number(prepare.scale),
-        "decoder": "the encoder itself (tied)" if info.tied else "of its own",
+        "decoder": "tied" if info.tied else "its own",
     }
-    alpha, reduction = recipe.get("alpha"), str(recipe.get("mse_reduction", ""))
-    if isinstance(alpha, int | float):
-        found["α"] = f"{alpha:g}"
-        if reduction in _REDUCTIONS:
-            found["squared error"] = (
-                f"{_REDUCTIONS[reduction]}: α {_short(recipe.get('alpha_sum'))} (sum) = {_short(recipe.get('alpha_mean'))} (mean)"
-            )
+    if (reduction := str(recipe.get("mse_reduction", ""))) in _REDUCTIONS:
+        found["squared error"] = _REDUCTIONS[reduction]
+        found |= {name: _short(recipe.get(key)) for name, key in zip(_BESIDE, ("alpha_sum", "alpha_mean"), strict=True)}
     tokens, seed = recipe.get("tokens"), recipe.get("seed")
     if isinstance(tokens, int):
         found["trained on"] = words.count(tokens, "token")
@@ -48,7 +46,7 @@ def about(entry: Entry) -> dict[str, str]:
     found = {"address": info.key, **conventions(info)}
     if info.writes_to:
         found["writes to"] = info.writes_to
-    how = [f"{name.replace('_', ' ')} {_text(recipe[name])}" for name in _HOW if recipe.get(name) is not None]
+    how = [f"{name.replace('_', ' ')} {_text(recipe[name])}" for name in _HOW if recipe.get(name) not in (None, False)]
     if how:
         found["made with"] = " · ".join(how)
     if text := _corpus(recipe.get("corpus")):
@@ -123,7 +121,7 @@ def _corpus(value: object) -> str:
 
 
 def _text(value: object) -> str:
-    return f"{value:g}" if isinstance(value, float) else str(value)
+    return "yes" if value is True else f"{value:g}" if isinstance(value, float) else f"{value:,}" if isinstance(value, int) else str(value)
 
 
 def _short(value: object) -> str:

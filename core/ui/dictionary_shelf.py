@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import streamlit as st
 
+from core.bases.curves import FILE as CURVES
 from core.bases.shelf import damaged
 from core.errors import AtlasError
 from core.ui import nav, state, words
@@ -79,6 +80,8 @@ def details(server: Server, found: Sequence[Entry]) -> None:
                 nav.open_page("explore", {"run": entry.index.run})
         elif st.button("Index its features", key="index_one", disabled=entry.key in indexing, help=why_not(server, entry) or None):
             index(server, entry)
+        if entry.run and (server.registry.folder(entry.run) / CURVES).exists():
+            st.button("Curves of its training", key="curves_one", type="tertiary", on_click=lambda: state.write(run=entry.run))
         st.button("Close", key="close_one", type="tertiary", on_click=lambda: state.write(dictionary=None))
 
 

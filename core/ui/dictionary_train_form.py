@@ -57,7 +57,8 @@ def train_form(server: Server, fields: AddressFields) -> None:
         request.check_here()
         _check_names(server, request)
         other = converted(request, chosen.shape)
-        named = f"{' and '.join(request.names()) if len(request.names()) < 4 else f'{request.names()[0]} to {request.names()[-1]}'}: "
+        names = request.names()
+        named = f"{', '.join(names) if len(names) < 5 else f'{names[0]} to {names[-1]}'}: "
         expected = train_expected(request, chosen.shape, server.registry.list())
         return request.params(), f"{named}{expected}{' ' if other else ''}{other}"
 

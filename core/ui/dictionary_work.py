@@ -1,6 +1,7 @@
 """What can be asked for of dictionaries on the shelf: measuring them, and indexing their features. Each is a run."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import streamlit as st
@@ -33,6 +34,19 @@ def measure_requests(found: Sequence[Entry]) -> list[MeasureRequest]:
     return [MeasureRequest.from_params({"dictionaries": keys, "corpus": corpus}) for corpus, keys in groups.values()]
 
 
+def one_text(found: Sequence[Entry]) -> MeasureRequest | None:
+    """Measure all on the longest of their texts; None when these differ in more than how much of them is read, or the models do.
+
+    A document is held out by its content, so what one dictionary did not see in a short piece is held out in a longer one, too.
+    """
+    specs = [CorpusSpec.from_json(text_for(entry.info)) for entry in found]
+    same = {replace(spec, contexts=1) for spec in specs}
+    if len(same) != 1 or len({entry.info.subject for entry in found}) != 1:
+        return None
+    longest = max(specs, key=lambda spec: spec.contexts)
+    return MeasureRequest.from_params({"dictionaries": [entry.key for entry in found], "corpus": longest.to_json()})
+
+
 def index_request(server: Server, entry: Entry) -> IndexRequest:
     """Index a dictionary's units over the text of the model's largest index, else over that of its training. Raises AtlasError."""
     info = entry.info
@@ -54,7 +68,12 @@ def index_request(server: Server, entry: Entry) -> IndexRequest:
 
 def measure(server: Server, found: Sequence[Entry]) -> None:
     """Queue the runs that measure these, and draw the page again. Raises AtlasError."""
-    for request in measure_requests(found):
+    submit(server, measure_requests(found))
+
+
+def submit(server: Server, requests: Sequence[MeasureRequest]) -> None:
+    """Queue the runs, and draw the page again. Raises AtlasError."""
+    for request in requests:
         server.registry.submit("measure", request.params())
     server.ensure_worker()
     st.rerun()

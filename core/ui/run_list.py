@@ -44,7 +44,8 @@ def title(run: Run) -> str:
     params = run.params
     corpus = params.get("corpus")
     source = corpus.get("source") if isinstance(corpus, dict) else corpus
-    parts = [params.get("model"), source, params.get("sites"), params.get("basis")]
+    basis = params.get("basis")
+    parts = [f"Index {basis}" if basis else None, params.get("model"), source, params.get("sites")]
     return " · ".join(str(part) for part in parts if part) or run.kind
 
 

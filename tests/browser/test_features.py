@@ -84,9 +84,9 @@ def test_a_heading_sorts_a_mark_compares_and_a_name_opens_and_all_are_in_the_add
         view.settled()
         row(view, "s-a2").get_by_role("link", name="s-a2").click()
         view.asks(dictionary="tiny/mlp.1/s-a2", sort="-l0")
-        view.see("the encoder itself (tied)")
+        view.see("SAELens format")
         view.page.reload()
-        view.see("the encoder itself (tied)")
+        view.see("SAELens format")
         expect(view.page.locator(".dc thead th")).to_have_count(1 + 2, timeout=PATIENCE)
         view.check()
 

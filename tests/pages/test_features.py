@@ -3,7 +3,9 @@
 import csv
 import io
 import json
+import re
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -298,9 +300,34 @@ def test_indexed_features_are_a_link_away(workspace: Workspace, full: Open) -> N
     assert [action["key"] for action in row["actions"]] == ["index"]
 
 
+def test_the_curves_of_any_dictionary_are_a_button_away(workspace: Workspace, full: Open) -> None:
+    page = full(dictionary="tiny/mlp.1/s-a1")
+    page.button(key="curves_one").click().run()
+    assert page.query_params["run"] == Registry(workspace).list()[0].id
+    assert "curves_one" not in [button.key for button in full(dictionary="tiny/mlp.1/pca").button]
+
+
+def test_what_was_measured_together_is_compared_when_that_run_is_shown(workspace: Workspace, full: Open) -> None:
+    params = MeasureRequest.from_params({"dictionaries": ["tiny/mlp.1/pca", "tiny/mlp.0/top"]}).params()
+    run = Registry(workspace).submit("measure", params)
+    assert compared(full(run=run.id)) == ["top", "pca"]
+
+
+def test_what_goes_on_comes_first_and_what_there_is_else(workspace: Workspace, full: Open) -> None:
+    def order(page: AppTest) -> list[str]:
+        heads = [head for body in bodies(page) for head in re.findall(r'class="na-h"[^>]*><b>([^<]*)', body)]
+        return [head for head in heads if head in ("Runs", "Dictionaries", "Compare")]
+
+    assert order(full()) == ["Runs", "Dictionaries", "Compare"]
+    run = Registry(workspace).list()[0]
+    Registry(workspace).request_cancel(run.id)
+    assert order(full()) == ["Dictionaries", "Compare", "Runs"]
+    assert order(full(run=run.id))[0] == "Runs"
+
+
 def test_the_opened_dictionary_shows_its_conventions(full: Open) -> None:
     said = shown(full(dictionary="tiny/mlp.1/s-a1"))
-    for text in ("sum over d: α 1 (sum) = 0.04167 (mean)", "per token", "2.5", "the encoder itself (tied)", "900 held-out tokens"):
+    for text in ("sum over d", "0.04167", "per token", "2.5", "tied ReLU", "900 held-out tokens"):
         assert text in said
 
 
@@ -341,8 +368,12 @@ def test_the_comparison_has_every_metric_with_its_formula_and_the_conventions(fu
 
 def test_different_texts_are_said(workspace: Workspace, full: Open) -> None:
     assert "Measured on 900 held-out tokens" in shown(full())
-    write_dictionary(workspace, "s-a1", alpha=1, run=Registry(workspace).list()[0].id, metrics={"text": {"slice": "other", "part": "all"}})
-    assert "Not all were measured on the same text" in shown(full())
+    write_dictionary(workspace, "s-a1", alpha=1, run=trained(workspace).id, metrics={"text": {"slice": "other", "part": "all"}})
+    page = full()
+    assert "Not all were measured on the same text" in shown(page)
+    assert "s-a0.5, s-a2 on 900 held-out tokens" in shown(page)
+    page.button(key="measure_alike").click().run()
+    assert {key.rpartition("/")[2] for key in Registry(workspace).list()[0].params["dictionaries"]} == {"s-a0.5", "s-a1", "s-a2"}
 
 
 def test_the_unmeasured_of_a_comparison_can_be_measured_there(workspace: Workspace, full: Open) -> None:
@@ -453,9 +484,9 @@ def test_time_is_told_by_an_earlier_run_of_the_same_model(workspace: Workspace) 
     request = TrainRequest(site="mlp.1", model="tiny", tokens=100_000, ratio=2)
     assert "the time is unknown" in train_expected(request, SHAPE, [])
     done = Registry(workspace).submit("sae", TrainRequest(site="mlp.1", model="tiny", tokens=50_000, ratio=2, name="before").params())
-    values: dict[str, Any] = {**vars(done), "state": "done", "started": 100.0, "finished": 140.0, "attempt": 1}
-    assert f"about 1 min 20 s at the speed of {done.id}" in train_expected(request, SHAPE, [Run(**values)])
-    other = Run(**{**values, "params": {**done.params, "model": "another"}})
+    done = replace(done, state="done", started=100.0, finished=140.0, attempt=1)
+    assert f"about 1 min 20 s at the speed of {done.id}" in train_expected(request, SHAPE, [done])
+    other = replace(done, params={**done.params, "model": "another"})
     assert "the time is unknown" in train_expected(request, SHAPE, [other])
 
 
