@@ -170,6 +170,8 @@ class Setting:
             _one_of(kind, KINDS, "a kind of score")
         for control in self.controls:
             _one_of(control, CONTROLS, "a control")
+        if "paraphrase" in self.controls and not (self.paraphraser or self.explainer.endpoint or self.simulator.endpoint):
+            raise AtlasError("The paraphrase control needs a language model that restates the explanation: name an endpoint and a model.")
         _one_of(self.split, SPLITS[1:], "a split to score on")
         if self.arm is not None:
             _one_of(self.arm, ARMS, "an arm of revision")

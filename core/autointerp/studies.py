@@ -104,4 +104,7 @@ def study_settings(name: str, base: Setting, subjects: Sequence[str]) -> tuple[S
         raise AtlasError(
             f"The study “{name}” varies what a language model is shown: choose an explainer that asks one, and name its model."
         )
+    if "paraphrase" in base.controls and base.paraphraser is None:
+        # The same model restates under every setting, those without a model of their own included.
+        base = replace(base, paraphraser=base.explainer.endpoint or base.simulator.endpoint)
     return tuple(setting.checked() for setting in study.settings(base, subjects))

@@ -159,13 +159,16 @@ def _setting(arguments: argparse.Namespace) -> Setting:
     simulator = SimulatorChoice(
         arguments.simulator, simulating if arguments.simulator in ("local", "completions", "chat") else None, arguments.calibration
     )
+    controls = tuple(arguments.controls.split(",")) if arguments.controls else ()
+    restates = "paraphrase" in controls and explainer.endpoint is None and simulator.endpoint is None
     return Setting(
         explainer=explainer.checked(),
         simulator=simulator.checked(),
+        paraphraser=explaining or simulating if restates else None,
         kinds=tuple(arguments.kind or ["top-and-random"]),
         split=arguments.split,
         active_only=arguments.active_only,
-        controls=tuple(arguments.controls.split(",")) if arguments.controls else (),
+        controls=controls,
         index=arguments.run or "",
     ).checked()
 

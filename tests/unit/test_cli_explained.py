@@ -150,3 +150,12 @@ def test_a_limit_that_cannot_be_kept_or_will_not_last_is_said_before_the_run_is_
     assert "The limit of calls will probably stop this run" in said
     _, said = queued(explained, capsys, *ASKING, "--max-calls", "9999")
     assert "will probably stop" not in said
+
+
+def test_a_named_model_restates_what_the_pattern_explainer_wrote(explained: Workspace, capsys: Capture) -> None:
+    asked = ("explain", UNIT, "--controls", "lookup,paraphrase")
+    assert "paraphrase control needs a language model" in _refused(explained, capsys, *asked)
+    params, said = queued(explained, capsys, *asked, "--model", "m", "--endpoint", "http://127.0.0.1:9/v1")
+    (setting,) = params["settings"]
+    assert (setting["explainer"]["name"], setting["paraphraser"]["model"]) == ("pattern", "m")
+    assert "1 call, about" in said, "its price is told"
