@@ -38,10 +38,12 @@ LISTED = 50
 
 @dataclass(frozen=True)
 class Cost:
-    """asked: over HTTP, with the price if every endpoint has one. loaded: prompts for models that are loaded here; they cost time only."""
+    """asked: over HTTP, with the price if every endpoint has one: the least, as if no call has to be made again. loaded: prompts for models
+    that are loaded here; they cost time only. more: a sentence about what may come on top of the least; empty when nothing can."""
 
     asked: Estimate
     loaded: int
+    more: str = ""
 
     def __str__(self) -> str:
         """One line, as pages and commands show it before a run."""
@@ -49,7 +51,7 @@ class Cost:
             return "No language model is asked: nothing to pay."
         parts = [str(self.asked)] if self.asked.calls else []
         parts += [f"{self.loaded:,} prompts for models loaded here"] if self.loaded else []
-        return "; ".join(parts) + ". Answers kept from earlier runs cost nothing."
+        return "; ".join(parts) + ". Answers kept from earlier runs cost nothing." + (f" {self.more}" if self.more else "")
 
 
 def cost(request: ExplainRequest, tokens: int) -> Cost:
@@ -62,7 +64,22 @@ def cost(request: ExplainRequest, tokens: int) -> Cost:
                 loaded += load.calls
             elif load.calls:
                 asked += estimate([load], endpoint.price_in, endpoint.price_out)
-    return Cost(asked, loaded)
+    return Cost(asked, loaded, _more(request) if asked.calls else "")
+
+
+def _more(request: ExplainRequest) -> str:
+    """What a run may cost beyond the calls that are counted, which depends on the models' answers."""
+    over_http = {
+        one.simulator.name for one in request.settings if one.simulator.endpoint is not None and not one.simulator.endpoint.in_process
+    }
+    reasons: list[str] = []
+    if "completions" in over_http:
+        reasons.append("a tokenizer that writes 10 as 1 and 0 needs one more call wherever a 1 is likely")
+    if "chat" in over_http:
+        reasons.append("a simulated record is asked for again when its answer cannot be used")
+    if any(one.explainer.endpoint is not None or one.simulator.name == "chat" or one.paraphraser for one in request.settings):
+        reasons.append("models that think first also write their thoughts")
+    return f"This is the least: {'; '.join(reasons)}." if reasons else ""
 
 
 def record_tokens(piece: Mapping[str, Any]) -> int:

@@ -2,8 +2,12 @@
 
 from dataclasses import replace
 
+import pytest
+
 from core.autointerp.cost import cost
 from core.autointerp.request import ExplainerChoice, ExplainRequest, Setting, SimulatorChoice
+from core.autointerp.studies import study_settings
+from core.errors import AtlasError
 from core.llm.endpoint import Endpoint
 from core.units import UnitName
 
@@ -38,6 +42,18 @@ def test_calls_are_counted_by_what_is_simulated() -> None:
     assert asked(replace(CHAT, arm="revision"))[0] == 3 + 2 * 2 * 20
 
 
+def test_what_may_come_on_top_is_said_beside_the_least() -> None:
+    completions = replace(CHAT, explainer=ExplainerChoice(), simulator=SimulatorChoice("completions", PRICED))
+    said = {name: str(cost(ExplainRequest(UNITS, (setting,)), 63)) for name, setting in (("chat", CHAT), ("completions", completions))}
+    assert "asked for again when its answer cannot be used; models that think first" in said["chat"]
+    assert "writes 10 as 1 and 0" not in said["chat"]
+    assert said["completions"].endswith(
+        "This is the least: a tokenizer that writes 10 as 1 and 0 needs one more call wherever a 1 is likely."
+    )
+    here = replace(CHAT, explainer=ExplainerChoice("token-activation", HERE), simulator=SimulatorChoice("local", HERE))
+    assert "least" not in str(cost(ExplainRequest(UNITS, (here,)), 63)), "models loaded here cost time only"
+
+
 def test_longer_records_cost_more_and_a_structured_answer_more_than_an_echo() -> None:
     _, long = asked(CHAT, tokens=63)
     _, short = asked(CHAT, tokens=16)
@@ -55,3 +71,10 @@ def test_a_missing_price_makes_the_sum_unknown_and_models_loaded_here_are_free()
     found = cost(ExplainRequest(UNITS[:1], (replace(CHAT, simulator=SimulatorChoice("local", HERE)),)), 63)
     assert (found.asked.calls, found.loaded) == (1, 20)
     assert found.asked.money is not None
+
+
+def test_in_a_study_one_model_restates_under_every_setting() -> None:
+    base = replace(CHAT, simulator=SimulatorChoice(), controls=("paraphrase",))
+    assert [one.paraphraser for one in study_settings("explainer", base, [])] == [PRICED] * 4
+    with pytest.raises(AtlasError, match="restates the explanation"):
+        study_settings("layer", Setting(controls=("paraphrase",)), [])
