@@ -94,6 +94,14 @@ def write_atomic(path: Path, content: bytes) -> None:
         temporary.unlink(missing_ok=True)
 
 
+def put_in_place(temporary: Path, target: Path) -> None:
+    """Give a finished file in the same folder its name, its content on disk first."""
+    with temporary.open("rb+") as file:
+        os.fsync(file.fileno())
+    temporary.replace(target)
+    _flush_names(target.parent)
+
+
 @contextmanager
 def whole_folder(target: Path) -> Generator[Path]:
     """Make the folder `target`, whole or not at all, whatever happens meanwhile: a failure, a kill, a full disk, a power cut.

@@ -1,8 +1,8 @@
 """Every non-zero activation of sparse units, kept beside the sketch: the token histogram counts every token, and co-activation is exact.
 
 While a share is read, its codes go to segments `codes/<share>-<first block>-<next block>/<site>.parquet`, one for each part, ordered by
-context, position and unit. When the index is complete they become `codes/<site>.parquet`, one row a unit. Memory is bounded: a segment is
-one part's, and the last step takes as many units at a time as have `_ENTRIES` codes together.
+context, position and unit. When the index is complete they become `codes/<site>.parquet`, one row a unit. Memory is bounded: a part is
+written when `MOST_HELD` codes are waiting, and the last step takes as many units at a time as have `_ENTRIES` codes together.
 """
 
 import shutil
@@ -19,12 +19,14 @@ from core.index.files import UNITS_PER_GROUP
 from core.index.jit import njit
 from core.index.sketch import Array
 from core.units import Site
-from core.workspace import FileNote, note_file, whole_folder
+from core.workspace import FileNote, note_file, put_in_place, whole_folder
 
 MAX_CODES = 200_000_000
 """A site's codes beyond this many are not kept: a dictionary this dense is not sparse."""
 MAX_PAIRS = 8192
 """Co-activation is counted for dictionaries of at most this many units: the table of all pairs then has 256 MiB."""
+MOST_HELD = 20_000_000
+"""Codes that wait in memory for the next part, 14 bytes each: a part is written when there are more, however short the time."""
 COACTIVE = 12
 _ENTRIES = 20_000_000
 _COLUMNS = ("unit", "context", "position", "value")
@@ -37,6 +39,8 @@ class CodeWriter:
         """next_block: where the worker goes on; segments beyond it are of an attempt that was cut off, and are removed."""
         self._folder, self._share, self._next = run_dir / "codes", share, next_block
         self._found: dict[Site, list[tuple[Array, ...]]] = {}
+        self.held = 0
+        """Codes that wait for the next segment."""
         for folder, span in _segments(run_dir, share):
             if span[1] > next_block:
                 shutil.rmtree(folder)
@@ -47,6 +51,7 @@ class CodeWriter:
         counted = (place >= first) & (place < np.asarray(lengths)[:, None])
         context, position, unit, value = _nonzero(block, counted, int(_count(block, counted)))
         self._found.setdefault(site, []).append((unit, np.asarray(ranks, np.int32)[context], position, value))
+        self.held += len(unit)
 
     def flush(self, next_block: int) -> None:
         """Write what was read up to `next_block` as a segment, whole or not at all."""
@@ -58,24 +63,39 @@ class CodeWriter:
                         pa.table(dict(zip(_COLUMNS, columns, strict=True))), folder / f"{site}.parquet", compression="zstd",
                         compression_level=1,
                     )  # fmt: skip
-        self._found, self._next = {}, next_block
+        self._found, self._next, self.held = {}, next_block, 0
 
 
-def write_codes(run_dir: Path, units: Mapping[Site, int]) -> dict[str, FileNote]:
+def codes_path(run_dir: Path, site: Site) -> Path:
+    """Where the codes of a site are kept."""
+    return run_dir / "codes" / f"{site}.parquet"
+
+
+def covered(run_dir: Path, share: int, first: int, next_block: int) -> bool:
+    """Whether the segments of a share hold every block from `first` to `next_block`."""
+    at = first
+    for _, (start, stop) in _segments(run_dir, share):
+        if start == at:
+            at = stop
+    return at >= next_block
+
+
+def write_codes(run_dir: Path, units: Mapping[Site, int]) -> dict[str, FileNote | None]:
     """Turn the segments into `codes/<site>.parquet` for every site, skipping what an earlier attempt finished. Returns the files' notes.
 
     Columns: unit, contexts, positions, values (lists over the unit's non-zero tokens, in the slice's order), coactive and
     coactive_counts: the units most often active on the same tokens, by the Jaccard index of the two sets of tokens. A site with more
-    codes than MAX_CODES has no file.
+    codes than MAX_CODES has no file, and None for its note.
     """
-    notes: dict[str, FileNote] = {}
+    notes: dict[str, FileNote | None] = {}
     for site, count in units.items():
-        path = run_dir / "codes" / f"{site}.parquet"
+        path = codes_path(run_dir, site)
         if not path.exists():
             counts = np.zeros(count, np.int64)
             for unit, *_ in _read(run_dir, site):
                 counts += np.bincount(unit, minlength=count)
             if counts.sum() > MAX_CODES:
+                notes[str(site)] = None
                 continue
             _write_site(path, run_dir, site, counts)
         notes[str(site)] = note_file(path, run_dir)
@@ -99,7 +119,7 @@ def _write_site(path: Path, run_dir: Path, site: Site, counts: Array) -> None:
     finally:
         if writer is not None:
             writer.close()
-    temporary.replace(path)
+    put_in_place(temporary, path)
 
 
 def _ranges(counts: Array) -> Iterator[tuple[int, int]]:

@@ -2,10 +2,11 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,9 +19,9 @@ from core.corpus.build import build_slice
 from core.corpus.slice import Slice
 from core.errors import AtlasError
 from core.index.bands import BANDS
-from core.index.codes import remove_segments, write_codes
+from core.index.codes import codes_path, covered, remove_segments, write_codes
 from core.index.effects import write_effects
-from core.index.parts import Part, divide, find_parts, newest_parts, remove_other_parts, write_part
+from core.index.parts import Part, Share, divide, find_parts, newest_parts, remove_other_parts, write_part
 from core.index.reader import ShareReader, contexts_of, deriver, token_totals
 from core.index.request import IndexRequest
 from core.index.sketch import Sketch
@@ -31,7 +32,7 @@ from core.subject.subject import Subject
 from core.subject.tokenizer import SubjectTokenizer
 from core.units import Site, parse_sites
 from core.vocab import Vocab
-from core.workspace import Workspace, is_intact, write_json
+from core.workspace import FileNote, Workspace, is_intact, write_json
 
 SCHEMA = 1
 _POLL_SECONDS = 0.5
@@ -61,7 +62,7 @@ def prepare(workspace: Workspace, run_dir: Path, params: dict[str, Any], progres
         workspace, request.model, revision=request.revision, dtype=request.dtype, device=request.device, architecture=request.architecture
     )
     chosen = parse_sites(request.sites, subject.info.n_layers)
-    sites = {site: basis_at(workspace, subject, site, request.basis) for site in chosen}
+    sites = _bases(workspace, run_dir, subject, chosen, request.basis)
     vocab = Vocab.load(subject_folder(workspace, subject.info.slug) / "vocab.parquet")
     progress.stage("cutting the text")
     piece = build_slice(
@@ -79,6 +80,7 @@ def run_index(workspace: Workspace, run_dir: Path, params: dict[str, Any], progr
     found = find_parts(run_dir, progress.log)
     _remove_damaged(run_dir, progress.log)
     shares = divide(job.reader().blocks(), job.request.workers)
+    _forget_without_codes(job, found, shares, progress.log)
     publisher = _Publisher(job, progress)
     begun = sum(part.next_block - shares[number].first for number, part in found.items() if number >= 0)
     progress.update(publisher.contexts(begun), len(job.piece))
@@ -219,14 +221,41 @@ def _read_in_processes(job: Job, progress: Progress, publisher: _Publisher) -> N
         )
 
 
+def _bases(workspace: Workspace, run_dir: Path, subject: Subject, sites: Sequence[Site], name: str) -> dict[Site, Basis]:
+    """How each site is read. What a run began with is what it goes on with: another dictionary of the same name is refused."""
+    note = run_dir / "dictionaries.json"
+    told: dict[str, str] = json.loads(note.read_text("utf8")) if note.exists() else {}
+    bases = {site: basis_at(workspace, subject, site, name, told.get(str(site))) for site in sites}
+    hashes = {str(site): basis.hash for site, basis in bases.items() if basis.hash}
+    if hashes and not told:
+        write_json(note, hashes)
+    return bases
+
+
 def _remove_damaged(run_dir: Path, log: Callable[[str], None]) -> None:
     """Remove the published files that are made at the end and are not what was written, so that they are made again."""
     manifest = _manifest(run_dir)
-    for note in [*manifest.get("effects", {}).values(), *manifest.get("codes", {}).values()]:
-        path = run_dir / note["path"]
-        if path.exists() and not is_intact(run_dir, note):
-            log(f"removed {note['path']}, which is damaged")
-            path.unlink()
+    for what in ("effects", "codes"):
+        notes: dict[str, FileNote | None] = manifest.get(what) or {}
+        for site, note in notes.items():
+            path = run_dir / what / f"{Site.parse(site)}.parquet"  # not the note's own path, which may lead anywhere
+            if note is not None and path.exists() and not is_intact(run_dir, {**note, "path": f"{what}/{path.name}"}):
+                log(f"removed {what}/{path.name}, which is damaged")
+                path.unlink()
+
+
+def _forget_without_codes(job: Job, found: dict[int, Part], shares: Sequence[Share], log: Callable[[str], None]) -> None:
+    """Have the shares read again whose codes are gone: segments go when a run is complete, and its codes file may be lost since."""
+    dropped = {site for site, note in (_manifest(job.run_dir).get("codes") or {}).items() if note is None}
+    wanted = [site for site, basis in job.sites.items() if basis.sparse and str(site) not in dropped]
+    if all(codes_path(job.run_dir, site).exists() for site in wanted):
+        return
+    for share in shares:
+        part = found.get(share.number)
+        if part is not None and not covered(job.run_dir, share.number, share.first, part.next_block):
+            log(f"share {share.number} is read again: its codes are gone")
+            shutil.rmtree(part.folder)
+            del found[share.number]
 
 
 def _manifest(run_dir: Path) -> dict[str, Any]:

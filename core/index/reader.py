@@ -10,7 +10,7 @@ import torch
 
 from core.bases.basis import Basis
 from core.corpus.slice import Slice
-from core.index.codes import CodeWriter
+from core.index.codes import MOST_HELD, CodeWriter
 from core.index.derive import Derived, derive
 from core.index.parts import Part, Share, remove_other_parts, write_part
 from core.index.sketch import Contexts, Sketch
@@ -71,7 +71,7 @@ class ShareReader:
                     # Somebody stops the run, who may go on with it later: what was read is kept.
                     self._publish(share, at, sketches, codes, on_part)
                     raise
-                if at < share.end and time.monotonic() - since >= patience:
+                if at < share.end and (time.monotonic() - since >= patience or codes.held > MOST_HELD):
                     started = time.monotonic()
                     part = self._publish(share, at, sketches, codes, on_part)
                     since = time.monotonic()

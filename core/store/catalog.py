@@ -82,7 +82,7 @@ class IndexInfo:
 
     def late(self) -> list[tuple[str, Path, dict[str, Any]]]:
         """The files that are made when all is read: (site, path, its entry in the manifest)."""
-        found = [(site, entry) for what in ("effects", "codes") for site, entry in (self.manifest.get(what) or {}).items()]
+        found = [(site, entry) for what in ("effects", "codes") for site, entry in (self.manifest.get(what) or {}).items() if entry]
         return [(site, self.folder / entry["path"], entry) for site, entry in found]
 
     def parts(self) -> list[tuple[str, str, Path, dict[str, Any]]]:
@@ -285,6 +285,9 @@ def _read(path: Path, key: FileKey) -> IndexInfo | None:
     for site, name, part, entry in index.parts():  # what is read later must be there, and inside the run's folder
         if not part.resolve().is_relative_to(path.parent.resolve()) or int(entry["bytes"]) < 0 or index.units_at(Site.parse(site)) < 1:
             raise ValueError(f"{site} {name}")
+    for site, part, entry in index.late():
+        if not part.resolve().is_relative_to(path.parent.resolve()) or int(entry["bytes"]) < 0 or Site.parse(site) not in index.published:
+            raise ValueError(site)
     check_slug(index.slug, "subject")
     check_slug(index.slice["id"], "slice")
     if index.n_layers < 1 or int(index.slice["length"]) < 1:

@@ -16,7 +16,7 @@ from core.bases.dictionary import Dictionary
 from core.bases.info import BasisInfo, Prepare
 from core.corpus.slice import Slice
 from core.errors import AtlasError
-from core.index import codes
+from core.index import codes, reader
 from core.index.reader import contexts_of
 from core.runs.operations import ModelOperations
 from core.runs.progress import Cancelled
@@ -27,7 +27,7 @@ from core.store.units import load_unit
 from core.subject.load import load_subject
 from core.subject.subject import Subject
 from core.units import Site, UnitName
-from core.workspace import Workspace
+from core.workspace import Workspace, write_json
 from tests.models import make_tiny_model
 from tests.slow_index import slow_unit
 from tests.unit.test_index_run import Quiet, do_run
@@ -150,6 +150,59 @@ def test_a_cut_off_index_goes_on_to_the_same_codes(world: World, monkeypatch: py
     assert whole is not None
     assert pq.read_table(cut).equals(pq.read_table(whole))
     assert not list((folder / "codes").glob("0-*"))
+
+
+def test_lost_codes_are_made_again_by_reading_again(world: World) -> None:
+    do_run(world.workspace, "repaired", world.params)
+    path = load_index(world.workspace, "repaired").codes(SITE)
+    assert path is not None
+    whole = pq.read_table(path)
+    path.write_bytes(path.read_bytes()[:-40])
+    progress = do_run(world.workspace, "repaired", world.params)
+    assert "share 0 is read again: its codes are gone" in progress.lines
+    assert pq.read_table(path).equals(whole)
+    progress = do_run(world.workspace, "repaired", world.params)
+    assert "share 0 is read again: its codes are gone" not in progress.lines
+
+
+def test_a_part_is_written_when_many_codes_wait(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reader, "MOST_HELD", 30)
+    progress = do_run(world.workspace, "bounded", {**world.params, "publish_seconds": 1000})
+    assert sum(line.startswith("published") for line in progress.lines) > 3
+
+
+def test_too_many_codes_are_not_kept_and_not_looked_for_again(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(codes, "MAX_CODES", 10)
+    do_run(world.workspace, "dense", world.params)
+    assert load_index(world.workspace, "dense").codes(SITE) is None
+    feature = load_feature(world.workspace, load_unit(world.workspace, world.unit(5), "dense"))
+    assert feature is not None
+    assert not feature.complete
+    progress = do_run(world.workspace, "dense", world.params)
+    assert "share 0 is read again: its codes are gone" not in progress.lines
+
+
+def test_an_index_does_not_go_on_with_another_dictionary_of_the_same_name(world: World) -> None:
+    kept = shelf.find(world.workspace, world.index.slug, SITE, "planted")
+    try:
+        Dictionary(kept.info, {**world.dictionary.tensors, "bias": world.dictionary.bias - 1}).save(world.workspace)
+        with pytest.raises(AtlasError, match="another one than was indexed"):
+            do_run(world.workspace, "features", world.params)
+    finally:
+        world.dictionary.save(world.workspace)
+
+
+def test_a_manifest_that_names_a_file_elsewhere_is_damaged(world: World) -> None:
+    do_run(world.workspace, "strange", world.params)
+    path = world.workspace.runs / "strange" / "manifest.json"
+    document = json.loads(path.read_text("utf8"))
+    document["codes"]["resid.0"]["path"] = "../../registry.sqlite"
+    write_json(path, document)
+    with pytest.raises(AtlasError, match="is damaged"):
+        load_index(world.workspace, "strange")
+    (world.workspace.path / "registry.sqlite").touch()
+    do_run(world.workspace, "strange", world.params)
+    assert (world.workspace.path / "registry.sqlite").exists()
 
 
 def test_a_feature_is_shown_with_its_weights_and_every_token_it_fires_on(world: World) -> None:
