@@ -15,6 +15,7 @@ from core.autointerp.splits import SPLITS
 from core.errors import AtlasError
 from core.runs.registry import Run, fingerprint_of
 from core.store.catalog import IndexInfo
+from core.store.explanation_queries import study
 from core.store.explanation_view import ExplanationView
 from core.ui import explain_choices as choices
 from core.ui import state
@@ -209,7 +210,8 @@ def _setting(server: Server, unit: UnitName, action: str, opened: ExplanationVie
         usual="chat" if explainer.endpoint else "pattern",
     )
     simulator = drawn(lambda: fields(names=names) if names else fields()) or SimulatorChoice()
-    setting = drawn(lambda: scoring_fields(simulator, split=action != REVISE, test=action == ELSEWHERE))
+    restated = explainer.endpoint is not None or simulator.endpoint is not None
+    setting = drawn(lambda: scoring_fields(simulator, restated=restated, split=action != REVISE, test=action == ELSEWHERE))
     if missing or setting is None:
         raise missing[0]
     return replace(setting, explainer=explainer, arm=arm)
@@ -236,8 +238,9 @@ def _explainer(server: Server, unit: UnitName, action: str, opened: ExplanationV
     return ExplainerChoice("given", endpoint, given=opened.identity).checked()
 
 
-def scoring_fields(simulator: SimulatorChoice, *, split: bool = True, test: bool = False) -> Setting:
-    """On which records it is scored, and beside which controls. test: whether the untouched split is the usual choice."""
+def scoring_fields(simulator: SimulatorChoice, *, restated: bool, split: bool = True, test: bool = False) -> Setting:
+    """On which records it is scored, and beside which controls. restated: whether a model is there that can restate the explanation.
+    test: whether the untouched split is the usual choice."""
     with st.container(horizontal=True, vertical_alignment="bottom"):
         kinds: list[Kind] = st.multiselect(
             "Score on", KINDS, [KINDS[0]], key="explain-kinds", help=" ".join(f"{kind}: {tip}" for kind, tip in KIND_TIPS.items())
@@ -248,7 +251,7 @@ def scoring_fields(simulator: SimulatorChoice, *, split: bool = True, test: bool
                 "Split", SPLITS[1:], index=1 if test else 0, key=f"explain-split-{test}",
                 help=" ".join(f"{name}: {tip}" for name, tip in SPLIT_TIPS.items()),
             )  # fmt: skip
-        offered: list[Control] = [control for control in CONTROLS if control != "paraphrase" or simulator.endpoint is not None]
+        offered: list[Control] = [control for control in CONTROLS if control != "paraphrase" or restated]
         usual: list[Control] = ["lookup", "shuffled"]
         controls = st.multiselect(
             "Controls", offered, usual, key=f"explain-controls-{len(offered)}",
@@ -264,10 +267,20 @@ def _verb(action: str) -> str:
 
 
 def _done_before(server: Server, target: Target, params: dict[str, Any]) -> Run | None:
-    """A finished run with the same parameters, made since the index was last written."""
+    """A finished run with the same parameters, made since the index was last written, in which nothing failed: what failed may be tried
+    again."""
     wanted = fingerprint_of("explain", params)
     same = [run for run in server.registry.list() if run.fingerprint == wanted and run.state == "done"]
-    return next((run for run in same if (run.finished or 0) > target.index.written), None)
+    return next((run for run in same if (run.finished or 0) > target.index.written and _whole(server, run)), None)
+
+
+def _whole(server: Server, run: Run) -> bool:
+    """Whether the run explained everything and every record of it was simulated."""
+    found = study(server.cache, run.id)
+    if found.empty:
+        server.ingest()  # it may have ended just now
+        found = study(server.cache, run.id)
+    return len(found) > 0 and not any(found["failed"]) and bool((found["coverage"] == 1).all())
 
 
 def _concerns(run: Run, unit: UnitName) -> bool:

@@ -197,17 +197,23 @@ def test_an_explanation_is_scored_on_other_records_and_revised(opened: "partial[
     assert (setting.arm, setting.explainer.given, setting.explainer.endpoint) == ("revision", identity, ENDPOINT)
 
 
-def test_what_was_done_before_is_not_done_again(opened: "partial[AppTest]", indexed: Workspace) -> None:
+@pytest.mark.parametrize(
+    ("outcome", "again"), [({}, False), ({"quality": Quality(failing=0.4)}, True), ({"failed": "no answer"}, True)], ids=str
+)
+def test_what_was_done_before_is_not_done_again_unless_something_failed(
+    opened: "partial[AppTest]", indexed: Workspace, outcome: dict[str, Any], again: bool
+) -> None:
     page = opened()
     page.button(key="explain-quick").click().run()
     run, _ = asked(indexed)
     registry = Registry(indexed)
     registry.claim_next("interactive")
+    write_synthetic_explanations(indexed, run=run.id, units=[UNIT], **outcome)
     registry.finish(run.id)
     page = opened()
-    page.button(key="explain-quick").click().run()
-    assert any(f"Exactly this was done before ({run.id})" in said for said in alerts(page))
-    assert len(registry.list()) == 1
+    act(page, "Explain again").button(key="explain-go").click().run()
+    assert any(f"Exactly this was done before ({run.id})" in said for said in alerts(page)) != again
+    assert len(registry.list()) == 1 + again
 
 
 def test_a_run_under_way_can_be_cancelled_and_a_failed_one_says_why(opened: "partial[AppTest]", indexed: Workspace) -> None:
