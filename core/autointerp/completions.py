@@ -17,6 +17,7 @@ from core.autointerp.expectation import Floats, distribution, numbers_in
 from core.autointerp.explanation import DIGITS, Explanation, Simulation, Text
 from core.autointerp.fewshot import EXAMPLES
 from core.autointerp.prompts import PROMPT_VERSION, Segment, marker_offsets, prefix_segments, simulation_target
+from core.autointerp.request import LOGPROBS
 from core.autointerp.scale import TOP
 from core.errors import shown
 from core.llm.answers import EchoAnswer
@@ -25,8 +26,6 @@ from core.llm.failures import Final, LlmError, NoEcho
 
 Style = Literal["whole", "digits"]
 """Whether the endpoint's tokenizer writes 10 as one token, or as 1 and 0."""
-LOGPROBS = 20
-"""Alternatives at each place: the most that vLLM gives unless told otherwise."""
 MATERIAL = 0.01
 """Share of the number 1 from which it is asked whether a 0 follows. Below it the mean can be off by at most 0.09."""
 
@@ -53,7 +52,9 @@ class CompletionsSimulator:
     name = "completions"
 
     def __init__(self, client: Echoing, *, examples: int = EXAMPLES, logprobs: int = LOGPROBS) -> None:
-        """examples: how many example neurons the prompt has, at least 1; fewer for a model that reads less."""
+        """examples: how many example neurons the prompt has, at least 1; fewer for a model that reads less.
+
+        logprobs: alternatives at each place."""
         if not 1 <= examples <= EXAMPLES:
             raise ValueError(f"the prompt has 1 to {EXAMPLES} examples")
         self._client, self._examples, self._logprobs = client, examples, logprobs

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from core.autointerp.calibration import Map, calibrate
+from core.autointerp.chat_simulator import ChatSimulator, how_graded
 from core.autointerp.evidence import Evidence
 from core.autointerp.explainers import lookup_table
 from core.autointerp.explanation import Example, Explanation, Simulation, Simulator
@@ -108,6 +109,8 @@ def _scores(
             judged = replace(judged, reason="no calibration record could be simulated")
         elif judged.n_records == 0 and failures:
             judged = replace(judged, reason=f"no record could be simulated: {failures[0]}")
+        if simulator == ChatSimulator.name and control.explanation is not None:
+            recipe = recipe | how_graded([by_context[example.context] for example in chosen])
         words = control.explanation
         other = control.role != "simulated" and words is not None
         found.append(

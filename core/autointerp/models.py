@@ -11,12 +11,10 @@ from core.autointerp.request import ExplainerChoice, SimulatorChoice
 from core.errors import AtlasError
 from core.llm.answers import Chat
 from core.llm.budget import Budget, Spend
-from core.llm.cache import ResponseCache
+from core.llm.cache import FILE, ResponseCache
 from core.llm.client import Client
 from core.llm.endpoint import Endpoint
 from core.workspace import Workspace
-
-CACHE = "llm.sqlite"
 
 
 class Models:
@@ -100,10 +98,10 @@ class Models:
         if choice.name == "completions":
             from core.autointerp.completions import CompletionsSimulator
 
-            return CompletionsSimulator(self._client(endpoint))
+            return CompletionsSimulator(self._client(endpoint), logprobs=choice.logprobs)
         from core.autointerp.chat_simulator import ChatSimulator
 
-        return ChatSimulator(self._bare(endpoint))
+        return ChatSimulator(self._bare(endpoint), logprobs=choice.logprobs)
 
     def _bare(self, endpoint: Endpoint) -> Chat:
         return self._loaded(endpoint.model) if endpoint.in_process else self._client(endpoint)
@@ -113,7 +111,7 @@ class Models:
             if endpoint.in_process:
                 raise AtlasError("A model that is loaded here is simulated with “local”, not over HTTP.")
             if self._cache is None:
-                self._cache = ResponseCache(self._workspace.path / CACHE)
+                self._cache = ResponseCache(self._workspace.path / FILE)
             self._clients[endpoint] = Client(endpoint, self._cache, self.budget)
         return self._clients[endpoint]
 

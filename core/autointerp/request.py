@@ -20,6 +20,8 @@ EXPLAINERS = ("pattern", "token-activation", "token-list", "logit-effect", "by-h
 SIMULATORS = ("pattern", "sentence", "lookup", "local", "completions", "chat")
 NEED_MODEL = ("token-activation", "token-list", "logit-effect", "local", "completions", "chat")
 MAX_UNITS = 1_000_000
+LOGPROBS = 20
+"""Alternatives at each token: the most that OpenAI gives, and vLLM unless told otherwise."""
 T = TypeVar("T", bound="_Choice")
 
 
@@ -96,14 +98,18 @@ class ExplainerChoice(_Choice):
 
 @dataclass(frozen=True)
 class SimulatorChoice(_Choice):
-    """Who predicts activations from the words. calibration: learned on the calibration records."""
+    """Who predicts activations from the words. calibration: learned on the calibration records. logprobs: alternatives asked for at each
+    token over HTTP; many endpoints give 20, some fewer."""
 
     calibration: str = "none"
+    logprobs: int = LOGPROBS
 
     def checked(self) -> "SimulatorChoice":
         """Raises AtlasError."""
         _one_of(self.name, SIMULATORS, "a simulator")
         _one_of(self.calibration, CALIBRATIONS, "a calibration")
+        if not 1 <= self.logprobs <= LOGPROBS:
+            raise AtlasError(f"{self.logprobs} log probabilities cannot be asked for at each token: choose 1 to {LOGPROBS}.")
         _needs_model(self, "simulator")
         return self
 

@@ -157,7 +157,10 @@ def _setting(arguments: argparse.Namespace) -> Setting:
         read=arguments.read,
     )
     simulator = SimulatorChoice(
-        arguments.simulator, simulating if arguments.simulator in ("local", "completions", "chat") else None, arguments.calibration
+        arguments.simulator,
+        simulating if arguments.simulator in ("local", "completions", "chat") else None,
+        arguments.calibration,
+        arguments.logprobs,
     )
     controls = tuple(arguments.controls.split(",")) if arguments.controls else ()
     restates = "paraphrase" in controls and explainer.endpoint is None and simulator.endpoint is None

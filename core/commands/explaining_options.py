@@ -4,7 +4,7 @@ import argparse
 from collections.abc import Callable
 
 from core.autointerp.calibration import CALIBRATIONS
-from core.autointerp.request import ARMS, CONTROLS, EXPLAINERS, SIMULATORS
+from core.autointerp.request import ARMS, CONTROLS, EXPLAINERS, LOGPROBS, SIMULATORS
 from core.autointerp.scoring import KINDS
 from core.autointerp.studies import STUDIES
 
@@ -56,6 +56,7 @@ def _add_shared(parser: argparse.ArgumentParser) -> None:
     how.add_argument("--read", type=int, default=-1, help="tokens that the pattern explainer reads again; 0 for none (as many as pay)")
     scoring = parser.add_argument_group("how to score")
     scoring.add_argument("--simulator", default="pattern", help=f"{', '.join(SIMULATORS)} (pattern)")
+    scoring.add_argument("--logprobs", type=int, default=LOGPROBS, help=f"alternatives asked for at each token over HTTP ({LOGPROBS})")
     scoring.add_argument("--calibration", default="none", help=f"{', '.join(CALIBRATIONS)} (none)")
     scoring.add_argument("--kind", action="append", help=f"may be given again: {', '.join(KINDS)} (top-and-random)")
     scoring.add_argument("--split", default="validation", help="records to score on: validation or test (validation)")

@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+import re
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -34,10 +35,11 @@ __all__ = [
     "NoEcho",
     "TokenLogprobs",
     "Usage",
-    "list_models",
 ]
 
-CHAT, ECHO, MODELS = "/chat/completions", "/completions", "/models"
+CHAT, ECHO = "/chat/completions", "/completions"
+_TOO_MANY = re.compile(r"at most|less than|must be (<=?|between|in)\b|must be <|maximum|max_logprobs|too many|exceed")
+"""How endpoints say that they give fewer alternatives at a token than were asked for."""
 _JITTER = 0.05
 """Seconds over which calls spread that were all told to come back at the same time."""
 
@@ -85,17 +87,6 @@ class Client:
     def dropped(self) -> dict[str, str]:
         """The parameters that the model was found to reject, each with the endpoint's words: part of a result's recipe."""
         return {name: words for rejected in self._rejected.values() for name, words in rejected.words.items()}
-
-    async def models(self) -> list[str]:
-        """The names of the endpoint's models, sorted. Costs nothing. Raises LlmError."""
-        reply = await self._free(MODELS)
-        rows: Any = reply.get("data", reply.get("models")) if isinstance(reply, dict) else reply
-        names = (
-            {str(row.get("id") or row.get("name") or "") for row in rows if isinstance(row, dict)} if isinstance(rows, list) else set[str]()
-        )
-        if not isinstance(rows, list):
-            raise LlmError("broken", f"The list of models at {self.endpoint.base_url} cannot be read: type the model's name instead.")
-        return sorted(names - {""})
 
     async def chat(
         self,
@@ -166,13 +157,6 @@ class Client:
         """Ask until there is an answer or no hope."""
         async with self._slots:
             outcome = await self._persist(route, lambda: self._attempt(route, body, planned, read))
-        if not isinstance(outcome, Failure):
-            return outcome
-        raise outcome.error()
-
-    async def _free(self, route: str) -> Any:
-        """Like `_pay` for a GET that costs nothing."""
-        outcome = await self._persist(route, lambda: self._transport.ask(route, None))
         if not isinstance(outcome, Failure):
             return outcome
         raise outcome.error()
@@ -255,6 +239,9 @@ class Client:
         if not isinstance(outcome, Failure):
             return outcome
         said = outcome.said.lower()
+        if outcome.status in (400, 422) and "logprobs" in said and _TOO_MANY.search(said):
+            text = f"{outcome.text} The endpoint gives fewer alternatives: choose fewer log probabilities."
+            return replace(outcome, kind="missing", text=text, final=True)
         if outcome.status in (400, 422) and ("echo" in said or "logprobs" in said):
             text = f"{outcome.text} It does not give the log probabilities of prompts: choose another simulator, or an endpoint that does."
             outcome = replace(outcome, kind="missing", text=text, final=True, no_echo=True)
@@ -268,17 +255,6 @@ class Client:
     def _spend(self, tokens_in: int, tokens_out: int) -> Spend:
         money = self.endpoint.cost(tokens_in, tokens_out)
         return Spend(calls=1, tokens_in=tokens_in, tokens_out=tokens_out, money=money or 0.0)
-
-
-def list_models(endpoint: Endpoint, *, seconds: float = 5.0) -> list[str]:
-    """The endpoint's models, for a page or command that has no event loop. Patience: `seconds` in all. Raises LlmError."""
-
-    async def ask() -> list[str]:
-        quick = replace(endpoint, timeout=min(seconds, endpoint.timeout))
-        async with Client(quick, retry=Retry(attempts=1, seconds=0.0)) as client:
-            return await client.models()
-
-    return asyncio.run(ask())
 
 
 def _usage(kept: Kept) -> Usage:

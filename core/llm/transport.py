@@ -31,8 +31,8 @@ class Transport:
             http_client=DefaultAsyncHttpxClient(trust_env=not _is_loopback(endpoint.base_url)),
         )
 
-    async def ask(self, route: str, body: dict[str, Any] | None) -> Any:
-        """POST the body to the route, or GET the route without one. Returns the JSON value of the answer, or a Failure."""
+    async def ask(self, route: str, body: dict[str, Any]) -> Any:
+        """POST the body to the route. Returns the JSON value of the answer, or a Failure."""
         import openai
 
         failure: Failure | None = None
@@ -61,12 +61,10 @@ class Transport:
         """Close the connections."""
         await self._client.close()
 
-    async def _send(self, route: str, body: dict[str, Any] | None) -> str:
+    async def _send(self, route: str, body: dict[str, Any]) -> str:
         # No redirects: they would carry prompts to an address nobody has chosen. And the named key only, not the administrator's key
         # that the package also looks for in the environment.
         options: Any = {"follow_redirects": False, "security": {"bearer_auth": True}}
-        if body is None:
-            return await self._client.get(route, cast_to=str, options=options)
         return await self._client.post(route, cast_to=str, body=body, options=options)
 
     def _read(self, text: str, route: str) -> Any:

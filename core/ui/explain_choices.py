@@ -7,7 +7,7 @@ from typing import Any
 import streamlit as st
 
 from core.autointerp.calibration import CALIBRATIONS
-from core.autointerp.request import ARMS, NEED_MODEL, Arm, ExplainerChoice, SimulatorChoice
+from core.autointerp.request import ARMS, LOGPROBS, NEED_MODEL, Arm, ExplainerChoice, SimulatorChoice
 from core.errors import AtlasError
 from core.llm.endpoint import IN_PROCESS, MAX_CONCURRENCY, Endpoint
 from core.llm.listing import list_models
@@ -40,6 +40,10 @@ SIMULATOR_HELP = (
 )
 CALIBRATION_HELP = (
     "How simulated values are mapped to the unit's own before scoring, learned on records of their own. ρ is the same with none and linear."
+)
+_LOGPROBS_HELP = (
+    "Log probabilities of so many tokens are asked for wherever an activation is read. Fewer see less of what the model thinks possible; "
+    "some endpoints give no more than 5."
 )
 ARM_NAMES: dict[Arm, str] = {
     "re-explanation": "re-explanation: the explainer reviews its own",
@@ -110,7 +114,11 @@ def simulator_fields(
             endpoint = same
         else:
             endpoint = endpoint_fields(server, f"{key}-simulator", only_here=name == "local", over_http=name == "completions")
-    return SimulatorChoice(name, endpoint, calibration).checked()
+    logprobs = LOGPROBS
+    if endpoint is not None and not endpoint.in_process:
+        with st.popover("What is asked of it", width="content"):
+            logprobs = st.number_input("Alternatives at each token", 1, LOGPROBS, LOGPROBS, key=f"{key}-logprobs", help=_LOGPROBS_HELP)
+    return SimulatorChoice(name, endpoint, calibration, int(logprobs)).checked()
 
 
 def arm_field(key: str) -> Arm:

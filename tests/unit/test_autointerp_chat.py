@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from core.autointerp.chat_answer import Mistake, expectations, read_activations
-from core.autointerp.chat_simulator import ChatSimulator
+from core.autointerp.chat_simulator import ChatSimulator, how_graded
 from core.autointerp.explanation import Explanation, Simulation, Text
 from core.autointerp.scoring import score
 from core.llm.answers import TokenLogprobs
@@ -50,7 +50,7 @@ def with_client(answer: Callable[[Body], Body], use: Callable[[Client], Awaitabl
     ("split", "digits"), [(split_words, False), (split_bytes, False), (split_small, True)], ids=["words", "bytes", "small"]
 )
 def test_an_oracle_over_http_scores_one(split: Split, digits: bool) -> None:
-    simulation, simulator, bodies = simulate(Oracle(known({PIECES: VALUES}), split, digits).answer)
+    simulation, _, bodies = simulate(Oracle(known({PIECES: VALUES}), split, digits).answer)
     assert simulation.failed == ""
     assert simulation.probabilities is not None
     # 10 written as 1 and 0 is seen as 10 only where a 1 was written; the oracle thinks of a 10 at 9 too, and writes 9 there.
@@ -59,17 +59,34 @@ def test_an_oracle_over_http_scores_one(split: Split, digits: bool) -> None:
     if not digits:
         judged = score("top-and-random", [np.array(VALUES) * 0.37], [simulation.values])
         assert judged.rho > 1 - 1e-9
-    assert simulator.recipe["graded"] == "by log probabilities"
+    assert how_graded([simulation]) == {"graded": "by log probabilities", "after_1": "where 1 was written"}
     assert len(bodies) == 1
     assert bodies[0]["response_format"]["json_schema"]["schema"]["properties"]["activations"]["minItems"] == len(PIECES)
 
 
 def test_without_log_probabilities_the_integers_count_and_the_recipe_says_so() -> None:
     oracle = Oracle(known({PIECES: VALUES}))
-    simulation, simulator, _ = simulate(lambda body: oracle.chat({**body, "logprobs": False}))
+    simulation, _, _ = simulate(lambda body: oracle.chat({**body, "logprobs": False}))
     assert simulation.values.tolist() == list(VALUES)
     assert simulation.probabilities is None
-    assert simulator.recipe["graded"] == "no"
+    assert how_graded([simulation]) == {"graded": "no"}
+
+
+def test_how_a_score_was_graded_is_about_its_own_records_only() -> None:
+    integers, expectations = Simulation(np.zeros(2)), Simulation(np.zeros(2), probabilities=np.zeros((2, 11)))
+    failed = Simulation.failure(TEXT, "no answer")
+    assert how_graded([expectations, failed])["graded"] == "by log probabilities"
+    assert how_graded([integers, expectations])["graded"] == "some records"
+    assert how_graded([integers, failed]) == how_graded([failed]) == {"graded": "no"}
+
+    async def two(client: Client) -> tuple[dict[str, Any], None]:
+        """What one record was like is not said of another's score."""
+        simulator = ChatSimulator(client)
+        await simulator.simulate(SAID, TEXT)
+        return dict(simulator.recipe), None
+
+    recipe, _, _ = with_client(Oracle(known({PIECES: VALUES})).answer, two)
+    assert not {"graded", "after_1"} & set(recipe)
 
 
 def test_rejected_parameters_are_dropped_once_and_remembered() -> None:

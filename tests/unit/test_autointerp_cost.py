@@ -78,3 +78,11 @@ def test_in_a_study_one_model_restates_under_every_setting() -> None:
     assert [one.paraphraser for one in study_settings("explainer", base, [])] == [PRICED] * 4
     with pytest.raises(AtlasError, match="restates the explanation"):
         study_settings("layer", Setting(controls=("paraphrase",)), [])
+
+
+def test_fewer_alternatives_can_be_asked_for_and_the_usual_number_is_not_written_down() -> None:
+    assert SimulatorChoice("chat", PRICED, logprobs=5).checked().to_json()["logprobs"] == 5
+    assert "logprobs" not in SimulatorChoice("chat", PRICED).to_json()
+    for wrong in (0, 21):
+        with pytest.raises(AtlasError, match="choose 1 to 20"):
+            SimulatorChoice("chat", PRICED, logprobs=wrong).checked()

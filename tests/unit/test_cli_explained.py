@@ -159,3 +159,9 @@ def test_a_named_model_restates_what_the_pattern_explainer_wrote(explained: Work
     (setting,) = params["settings"]
     assert (setting["explainer"]["name"], setting["paraphraser"]["model"]) == ("pattern", "m")
     assert "1 call, about" in said, "its price is told"
+
+
+def test_the_number_of_alternatives_is_an_option(explained: Workspace, capsys: Capture) -> None:
+    params, _ = queued(explained, capsys, *ASKING, "--logprobs", "5")
+    assert params["settings"][0]["simulator"]["logprobs"] == 5
+    assert "choose 1 to 20" in _refused(explained, capsys, *ASKING, "--logprobs", "21")

@@ -152,6 +152,29 @@ def test_an_endpoint_that_says_it_cannot_echo_is_believed() -> None:
         asyncio.run(run())
 
 
+@pytest.mark.parametrize(
+    "message",
+    [
+        "Requested sample logprobs of 20, which is greater than max allowed: 5; see --max-logprobs: at most 5",
+        "logprobs must be between 0 and 5",
+        "The logprobs parameter must be <= 5",
+        "Requested prompt logprobs of 20, which is greater than the maximum: max_logprobs 5",
+    ],
+)
+def test_an_endpoint_that_gives_fewer_alternatives_says_what_to_choose(message: str) -> None:
+    async def run() -> None:
+        async with Client(Endpoint(server.base_url, "tiny")) as client:
+            for _ in range(2):
+                with pytest.raises(Final, match="choose fewer log probabilities") as caught:
+                    await client.echo(PROMPT)
+                assert not isinstance(caught.value, NoEcho)
+
+    with LlmEndpoint() as server:
+        server.rejects["logprobs"] = message
+        asyncio.run(run())
+    assert server.requests == 1
+
+
 def test_after_one_good_echo_a_bad_one_is_only_that_prompts_failure() -> None:
     def answer(body: Body) -> Body:
         return ignoring_echo(body) if "odd" in body["prompt"] else echo_reply(body)

@@ -10,7 +10,7 @@ import pytest
 
 from core.llm.answers import ChatAnswer
 from core.llm.budget import Budget
-from core.llm.client import Client, list_models
+from core.llm.client import Client
 from core.llm.endpoint import Endpoint
 from core.llm.failures import Final, LlmError
 from core.llm.retry import Retry, retry_after
@@ -267,17 +267,6 @@ def test_a_cancelled_call_ends_at_once_and_counts_as_perhaps_paid() -> None:
     with LlmEndpoint(faults=["stall"]) as server:
         spent = asyncio.run(run()).spent
     assert (spent.calls, spent.unmetered) == (1, 1)
-
-
-def test_models_are_listed_and_a_closed_door_is_told_quickly() -> None:
-    with LlmEndpoint(models=("b", "a")) as server:
-        assert list_models(Endpoint(server.base_url, "any")) == ["a", "b"]
-        with pytest.raises(Final, match="usually ends in /v1"):
-            list_models(Endpoint(server.base_url.removesuffix("/v1"), "any"))
-    started = time.monotonic()
-    with pytest.raises(Final, match="Nothing answers"):
-        list_models(Endpoint(server.base_url, "any"))
-    assert time.monotonic() - started < 1.0
 
 
 @pytest.mark.parametrize(
