@@ -10,6 +10,7 @@ With x prepared as `Prepare` says, s = x − b_dec or x, and rows eⱼ of the en
 Reconstruction: x̂ = Dᵀ c + b_dec (+ skip · x for a skip transcoder), and then what preparing did is undone.
 """
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -166,7 +167,7 @@ class Dictionary:
 
     def save(self, workspace: Workspace) -> Shelved:
         """Put the dictionary on the shelf, whole or not at all."""
-        path = workspace.scratch / f"{self.info.name}.safetensors.tmp"
+        path = workspace.scratch / f"{self.info.key.replace('/', '-')}.{os.getpid()}.safetensors.tmp"
         try:
             save_file({name: tensor.cpu() for name, tensor in self._tensors.items()}, path)
             return put(workspace, self.info, path)

@@ -15,7 +15,7 @@ from core.bases.fit_request import Baseline, FitRequest
 from core.bases.held_out import Ranks
 from core.bases.moments import Moments
 from core.bases.prepare import Job, load_job
-from core.bases.shelf import Shelved, check_weights, find
+from core.bases.shelf import Shelved, check_free, check_weights, find
 from core.corpus.slice import Slice
 from core.errors import AtlasError
 from core.runs.progress import Progress
@@ -36,6 +36,7 @@ def run_fit(workspace: Workspace, run_dir: Path, params: dict[str, Any], progres
     done: dict[tuple[Site, Baseline], Shelved] = {}
     for site in sites:
         for family in request.families:
+            check_free(workspace, job.subject.info.slug, site, request.name_of(family), lambda info, family=family: info.family == family)
             made = _made(workspace, job, site, request.name_of(family), run_dir.name)
             if made is not None:
                 done[site, family] = made

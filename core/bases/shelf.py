@@ -5,6 +5,7 @@ Each holds `basis.json` (a `BasisInfo`, the weights' size and hash) and `weights
 
 import json
 import shutil
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -81,6 +82,21 @@ def find_named(workspace: Workspace, name: str) -> Shelved:
     raise AtlasError(f"“{shown(name)}” names {len(found)} dictionaries: write {' or '.join(one.info.key for one in found[:4])}.")
 
 
+def check_free(workspace: Workspace, subject: str, site: Site, name: str, mine: Callable[[BasisInfo], bool]) -> None:
+    """Raises AtlasError when the name is taken by a dictionary that is not to be replaced, as `mine` tells.
+
+    One whose description is damaged is of use to nobody and may be replaced.
+    """
+    if not (folder_of(workspace, subject, site, name) / DESCRIPTION).is_file():
+        return
+    try:
+        before = find(workspace, subject, site, name).info
+    except AtlasError:
+        return
+    if not mine(before):
+        raise AtlasError(f"There is a dictionary “{name}” at {site} of {subject} already: choose another name, or remove that one.")
+
+
 def put(workspace: Workspace, info: BasisInfo, weights: Path) -> Shelved:
     """Put a dictionary on the shelf, in place of one of the same name. weights: a finished file, which is copied."""
     target = folder_of(workspace, info.subject, info.site, info.name)
@@ -98,9 +114,17 @@ def describe(one: Shelved, info: BasisInfo) -> Shelved:
     return Shelved(info, one.folder, one.note)
 
 
-def remove(one: Shelved) -> None:
-    """Take a dictionary off the shelf. What was indexed with it stays readable."""
-    shutil.rmtree(one.folder)
+def remove(workspace: Workspace, name: str) -> str:
+    """Take a dictionary off the shelf, by a name as `find_named` takes it, and return its key. What was indexed with it stays readable.
+
+    One whose description is damaged goes too, by its whole key. Raises AtlasError.
+    """
+    parts = name.split("/")
+    folder = folder_of(workspace, parts[0], Site.parse(parts[1]), parts[2]) if len(parts) == 3 else find_named(workspace, name).folder
+    if not folder.is_dir():
+        raise AtlasError(f"There is no dictionary “{shown(name)}” here.")
+    shutil.rmtree(folder)
+    return f"{folder.parent.parent.name}/{folder.parent.name}/{folder.name}"
 
 
 def check_weights(one: Shelved) -> None:

@@ -15,7 +15,7 @@ from core.bases.dictionary import Dictionary
 from core.bases.info import BasisInfo
 from core.bases.metrics import measure
 from core.bases.prepare import Job, load_job
-from core.bases.shelf import DESCRIPTION, Shelved, find, folder_of
+from core.bases.shelf import Shelved, check_free
 from core.bases.stream import Source, Stream
 from core.bases.train_request import TrainRequest
 from core.bases.trainer import Trainer
@@ -164,11 +164,7 @@ def _recovered(trainer: Trainer, job: Job, progress: Progress, total: int) -> li
 def _check_names(workspace: Workspace, job: Job, site: Site, request: TrainRequest, run: str) -> None:
     """A dictionary that another run made is not replaced. Raises AtlasError."""
     for name in request.names():
-        slug = job.subject.info.slug
-        if not (folder_of(workspace, slug, site, name) / DESCRIPTION).is_file():
-            continue
-        if find(workspace, slug, site, name).info.recipe.get("run") != run:
-            raise AtlasError(f"There is a dictionary “{name}” at {site} of {slug} already: choose another name, or remove that one.")
+        check_free(workspace, job.subject.info.slug, site, name, lambda info: info.recipe.get("run") == run)
 
 
 def _publish(run_dir: Path, request: TrainRequest, job: Job, trainer: Trainer, shelved: Sequence[Shelved]) -> None:

@@ -182,9 +182,8 @@ def _compare(arguments: argparse.Namespace, workspace: Workspace) -> int:
 
 
 def _remove(arguments: argparse.Namespace, workspace: Workspace) -> int:
-    one = shelf.find_named(workspace, arguments.name)
-    shelf.remove(one)
-    emit(arguments, {"removed": one.info.key}, [f"{one.info.key} is gone; what was indexed with it stays readable"])
+    key = shelf.remove(workspace, arguments.name)
+    emit(arguments, {"removed": key}, [f"{key} is gone; what was indexed with it stays readable"])
     return 0
 
 

@@ -432,7 +432,7 @@ def test_a_damaged_description_is_a_sentence_and_the_others_are_shown(workspace:
 
 
 def test_a_dictionary_that_was_removed_leaves_a_sentence(workspace: Workspace, full: Open) -> None:
-    remove(find_named(workspace, "top"))
+    remove(workspace, "top")
     page = full(dictionary="tiny/mlp.0/top")
     assert alerts(page) == ["There is no dictionary “tiny/mlp.0/top” here: choose one of the list."]
 
@@ -476,8 +476,8 @@ def test_a_curve_leaves_out_what_was_not_looked_at(workspace: Workspace) -> None
 
 
 def test_no_two_of_many_lines_look_the_same() -> None:
-    made = looks(32)
-    assert len({(look.colour, look.dash) for look in made}) == 32
+    made = looks(28)
+    assert len({(look.colour, look.dash) for look in made}) == 28
 
 
 def test_time_is_told_by_an_earlier_run_of_the_same_model(workspace: Workspace) -> None:

@@ -16,7 +16,7 @@ from core.bases.held_out import split
 from core.bases.measure_request import MeasureRequest
 from core.bases.measure_run import run_measure, spread
 from core.bases.run_titles import KINDS, title
-from core.bases.shelf import find_named, shelved
+from core.bases.shelf import find_named, remove, shelved
 from core.corpus.slice import Slice
 from core.errors import AtlasError
 from core.runs import worker
@@ -321,3 +321,23 @@ def test_the_manifests_and_metrics_are_those_that_are_described(workspace: Works
     measured = manifest(workspace, "measure-1")
     assert set(measured) == _keys("The manifest of a run of kind `measure`")
     assert set(measured["metrics"]["tiny/resid.0/axes"]) == _keys("What was measured of one dictionary")
+
+
+def test_a_baseline_does_not_take_another_dictionarys_name(base: Path, tmp_path: Path) -> None:
+    workspace = Workspace.open(tmp_path)
+    fit_here(workspace, "first", fitting(base, families=["axes"], sites="resid.0", name="mine"))
+    before = find_named(workspace, "mine")
+    with pytest.raises(AtlasError, match="There is a dictionary “mine” at"):
+        fit_here(workspace, "second", fitting(base, families=["random"], sites="resid.0", name="mine"))
+    assert find_named(workspace, "mine").hash == before.hash
+    (before.folder / "basis.json").write_text("{", "utf8")  # of use to nobody any more
+    fit_here(workspace, "third", fitting(base, families=["random"], sites="resid.0", name="mine"))
+    assert find_named(workspace, "mine").info.family == "random"
+    (before.folder / "basis.json").write_text("{", "utf8")
+    assert remove(workspace, before.info.key) == before.info.key
+    assert not before.folder.exists()
+
+
+def fit_here(workspace: Workspace, run: str, params: dict[str, Any]) -> None:
+    (workspace.runs / run).mkdir()
+    run_fit(workspace, workspace.runs / run, params, Watched())

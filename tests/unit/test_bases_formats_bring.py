@@ -129,7 +129,7 @@ def test_another_dictionary_is_not_replaced_by_its_name(workspace: Workspace, ti
     bring(workspace, tiny, first, name="one").save(workspace)
     bring(workspace, tiny, first, name="one")
     other = write_saelens(tmp_path / "b", arrays(D_MODEL, UNITS, seed=9), metadata=SAID)
-    assert "another dictionary called gpt2/resid.1/one" in refusal(workspace, tiny, other, name="one")
+    assert "There is a dictionary “one” at resid.1 of gpt2 already" in refusal(workspace, tiny, other, name="one")
 
 
 def test_sources_that_are_nothing(workspace: Workspace, tiny: Subject, tmp_path: Path) -> None:

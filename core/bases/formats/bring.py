@@ -14,7 +14,7 @@ from core.bases.formats.hub import fetch
 from core.bases.formats.place import READERS, detect, locate
 from core.bases.formats.safe import Place
 from core.bases.info import BasisInfo, Prepare
-from core.bases.shelf import find, folder_of
+from core.bases.shelf import check_free
 from core.errors import AtlasError, explain_os_error, shown
 from core.subject.subject import Subject
 from core.units import Site, slugify
@@ -167,11 +167,7 @@ def _name(label: str) -> str:
 
 def _check_name(workspace: Workspace, info: BasisInfo) -> None:
     """Bringing the same file again replaces it; another of the same name would put earlier numbers beside the wrong weights."""
-    if not folder_of(workspace, info.subject, info.site, info.name).exists():
-        return
-    before = find(workspace, info.subject, info.site, info.name).info
-    if before.source.get("sha256") != info.source["sha256"]:
-        raise AtlasError(f"There is another dictionary called {info.key} already: give this one another name with --name.")
+    check_free(workspace, info.subject, info.site, info.name, lambda before: before.source.get("sha256") == info.source["sha256"])
 
 
 def _digest(path: Path) -> str:
