@@ -28,13 +28,6 @@ def normalise(activations: npt.ArrayLike, top: float) -> list[int]:
     return [min(TOP, _floor(TOP * max(float(x), 0.0) / top)) for x in np.asarray(activations, np.float64)]
 
 
-def normalise_signed(activations: npt.ArrayLike, top: float) -> list[int]:
-    """The same for units that say something below zero too: 10 · x / top cut towards 0, within ±10."""
-    if top <= 0:
-        return [0 for _ in np.asarray(activations, np.float64)]
-    return [max(-TOP, min(TOP, math.trunc(TOP * float(x) / top))) for x in np.asarray(activations, np.float64)]
-
-
 def nonzero_share(records: Iterable[Sequence[int]]) -> float:
     """The share of normalised activations that are not 0, over all records. 0.0 when there is none."""
     values = [value for record in records for value in record]

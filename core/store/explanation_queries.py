@@ -143,11 +143,6 @@ def scored(
     return frame.drop(columns="total"), int(count)
 
 
-def search(cache: Cache, text: str, *, limit: int = 50, offset: int = 0) -> tuple[pd.DataFrame, int]:
-    """Explanations that say `text` anywhere, ignoring case, the best first; columns as in `of_unit`, and how many there are in all."""
-    return scored(cache, text=text, kind=None, limit=limit, offset=offset)
-
-
 def by_layer(
     cache: Cache,
     *,
@@ -193,17 +188,6 @@ def study(cache: Cache, run: str, kind: str | None = None) -> pd.DataFrame:
     """
     values: dict[str, Any] = {"run": run} | ({"kind": kind} if kind else {})
     return _frame(cache, f"{_query('e.run = $run', kind)} ORDER BY e.setting_place, e.unit_place, e.step", values)
-
-
-def all_scores(cache: Cache, run: str) -> pd.DataFrame:
-    """Every score of a run, all roles, kinds and splits; columns as in docs/formats.md with name, setting, setting_place and step."""
-    return _frame(
-        cache,
-        "SELECT e.name, e.setting, e.setting_place, e.unit_place, e.step, s.* EXCLUDE (run, part) FROM scores s "
-        "JOIN explanations e ON e.explanation = s.explanation WHERE s.run = $run "
-        "ORDER BY e.setting_place, e.unit_place, e.step, s.role, s.kind, s.split",
-        {"run": run},
-    )
 
 
 def headline_rhos(cache: Cache, *, subject: str | None = None, simulator: str | None = None) -> pd.DataFrame:

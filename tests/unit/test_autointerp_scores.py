@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from core.autointerp.calibration import calibrate
-from core.autointerp.scale import largest, nonzero_share, normalise, normalise_signed
+from core.autointerp.scale import largest, nonzero_share, normalise
 from core.autointerp.scoring import absolute_deviation_explained, correlation, interval, is_evidence, score, uncentred_r2
 from core.autointerp.splits import interleave
 
@@ -47,10 +47,6 @@ def test_the_maximum_of_silent_records_is_zero_and_of_none_an_error() -> None:
 
 def test_the_share_of_nonzero_is_taken_after_normalising() -> None:
     assert nonzero_share([normalise([0, 0.05, 0.1, 1, -1], 1)]) == 0.4  # V6
-
-
-def test_signed_activations_are_cut_towards_zero() -> None:
-    assert normalise_signed([-5, -1.9, -0.1, 0, 0.1, 1.9, 5, 12], 10) == [-5, -1, 0, 0, 0, 1, 5, 10]  # V32
 
 
 def test_the_three_scores_are_the_published_ones() -> None:

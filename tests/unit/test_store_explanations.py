@@ -184,9 +184,9 @@ def test_scored_filters_sorts_and_counts(indexed: Workspace) -> None:
         assert explanation_queries.scored(cache, layers=[0], study="layers", explainer="token-activation")[1] == 3
         assert explanation_queries.scored(cache, best_only=True)[1] == 6
         assert explanation_queries.scored(cache, subject="nothing")[1] == 0
-        assert explanation_queries.search(cache, "100% ODD")[1] == 1
-        assert explanation_queries.search(cache, "0%s")[1] == 0
-        assert explanation_queries.search(cache, "odd-sentence")[1] == 0, "an underscore is no wildcard"
+        assert explanation_queries.scored(cache, text="100% ODD")[1] == 1
+        assert explanation_queries.scored(cache, text="0%s")[1] == 0
+        assert explanation_queries.scored(cache, text="odd-sentence")[1] == 0, "an underscore is no wildcard"
         yes, no = (explanation_queries.scored(cache, evidence=value)[1] for value in (True, False))
         assert yes + no == 13
         assert set(explanation_queries.choices(cache)["simulators"]) == {"pattern", "chat"}
@@ -222,7 +222,6 @@ def test_a_study_lists_settings_units_and_steps_in_the_order_of_the_run(indexed:
             (setting, name, step) for setting in ("a", "b") for name in UNITS[:2] for step in range(2)
         ]
         assert frame[["rho", "lookup_rho", "shuffled_rho"]].notna().all().all()
-        assert len(explanation_queries.all_scores(cache, "explain-test")) == 8 * 3
         (row,) = explanation_queries.runs(cache).to_dict("records")
         assert (row["study"], row["explanations"], list(row["subjects"])) == ("simulators", 8, ["tiny"])
         assert [setting["label"] for setting in json.loads(row["settings"])] == ["a", "b"]
