@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from core.runs.frames import finite
+from core.ui import words
 
 
 def emit(arguments: argparse.Namespace, document: Any, lines: Iterable[str]) -> None:
@@ -46,10 +47,5 @@ def number(value: float | None, digits: int = 3) -> str:
 
 
 def duration(seconds: float | None) -> str:
-    """`45 s`, `12 min`, `3 h 20 min`, or `–`."""
-    if seconds is None:
-        return "–"
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    minutes = round(seconds / 60)
-    return f"{minutes} min" if minutes < 120 else f"{minutes // 60} h {minutes % 60} min"
+    """As pages say it: `45 s`, `3 min 20 s`, `3 h 20 min`; `–` where it is unknown."""
+    return "–" if seconds is None else words.duration(seconds)

@@ -10,6 +10,7 @@ from core.errors import AtlasError
 from core.store.features import Feature, load_feature
 from core.store.token_histogram import token_histogram
 from core.store.units import Record, UnitView, load_unit
+from core.ui.words import against_maximum
 from core.units import UnitName
 from core.vocab import Vocab
 from core.workspace import Workspace
@@ -61,7 +62,7 @@ def top(arguments: argparse.Namespace, workspace: Workspace) -> int:
             str(item["unit"]),
             vocab.label(item["token"]),
             number(item["value"]),
-            f"{item['ratio_to_max']:.0%}",
+            against_maximum(item["ratio_to_max"]),
             str(item["percentile_band"]),
         ]
         for item in chosen

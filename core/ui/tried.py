@@ -121,17 +121,14 @@ def strong_rows(server: Server, tried: Tried, token: int, run: str) -> list[List
                 address=nav.unit_address(name, run),
                 chip=chip(str(record["peak"])) if isinstance(record.get("peak"), str) else "",
                 snippet=split_snippet(str(record.get("snippet") or ""), str(piece)),
-                cells=(words.number(each["value"]), against_maximum(each["ratio_to_max"]), _beyond(each["percentile_band"], tried.so_far)),
+                cells=(
+                    words.number(each["value"]),
+                    words.against_maximum(each["ratio_to_max"]),
+                    _beyond(each["percentile_band"], tried.so_far),
+                ),
             )
         )
     return rows
-
-
-def against_maximum(ratio: float) -> str:
-    """An activation against the largest over the unit's own text: `75 %`, or `above it, 3.3 ×` where this text goes beyond that."""
-    if ratio < 1.005:  # the same text in other company differs in the last digits
-        return words.share(min(ratio, 1.0))
-    return f"above it, {ratio:.2f} ×" if ratio < 1.095 else f"above it, {ratio:.1f} ×" if ratio < 9.95 else f"above it, {ratio:,.0f} ×"
 
 
 def _beyond(band: str, so_far: str) -> str:

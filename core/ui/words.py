@@ -48,6 +48,13 @@ def share(value: float | None) -> str:
     return f"{percent:.1f} %" if percent >= 0.95 else f"{percent:.2g} %" if percent >= 0.001 else "<0.001 %"
 
 
+def against_maximum(ratio: float) -> str:
+    """An activation against the largest over the unit's own text: `75 %`, or `above it, 3.3 ×` where this text goes beyond that."""
+    if ratio < 1.005:  # the same text in other company differs in the last digits
+        return share(min(ratio, 1.0))
+    return f"above it, {ratio:.2f} ×" if ratio < 1.095 else f"above it, {ratio:.1f} ×" if ratio < 9.95 else f"above it, {ratio:,.0f} ×"
+
+
 def number(value: float | None) -> str:
     """About three digits, with a real minus: `0.058`, `24.4`, `371`, `1.2e5`; `–` where undefined."""
     if value is None or math.isnan(value):

@@ -7,7 +7,7 @@ import pytest
 
 from core.errors import AtlasError
 from core.store.catalog import load_index
-from core.ui import tried
+from core.ui import tried, words
 from core.ui.tried import MAX_CHARACTERS, SAMPLE
 from core.workspace import Workspace
 from tests.pages.conftest import N_LAYERS, WIDTH, OpenPage, alerts, bodies, components, shown
@@ -58,7 +58,7 @@ def test_the_sample_is_read_and_the_busiest_token_is_picked(indexed: Workspace, 
      (3.34, "above it, 3.3 ×"), (9.96, "above it, 10 ×"), (1234.5, "above it, 1,234 ×")],
 )  # fmt: skip
 def test_an_activation_beyond_its_maximum_is_not_a_share_of_it(ratio: float, text: str) -> None:
-    assert tried.against_maximum(ratio) == text
+    assert words.against_maximum(ratio) == text
 
 
 def test_early_statistics_are_said_to_be_early(

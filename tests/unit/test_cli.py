@@ -412,5 +412,5 @@ def test_tables_line_up_and_text_cannot_command_the_terminal() -> None:
     assert table([["a", "1"], ["bbb", "22"]], (1,)) == ["a     1", "bbb  22"]
     assert table([]) == []
     assert printable("a\n\t\x1b[31m\u202eb") == "a↵⇥⟨U+001B⟩[31m⟨U+202E⟩b"
-    assert [duration(s) for s in (None, 3, 89, 600, 12000)] == ["–", "3 s", "89 s", "10 min", "3 h 20 min"]
+    assert [duration(s) for s in (None, 3, 89, 600, 12000)] == ["–", "3 s", "1 min 29 s", "10 min", "3 h 20 min"]
     assert [number(v) for v in (None, math.nan, 1234, 0.5)] == ["–", "–", "1,234", "0.500"]
