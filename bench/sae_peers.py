@@ -32,7 +32,7 @@ def saelens(kind: str, d: int, units: int, k: int, _: Any) -> Step:
         sae: Any = TopKTrainingSAE(TopKTrainingSAEConfig(d_in=d, d_sae=units, k=k))
     else:
         sae = StandardTrainingSAE(StandardTrainingSAEConfig(d_in=d, d_sae=units, l1_coefficient=1.0))
-    config = SAETrainerConfig(total_training_samples=STEPS * 2048, train_batch_size_samples=2048)
+    config = SAETrainerConfig(total_training_samples=STEPS * 2048, train_batch_size_samples=2048, lr_end=3e-5)
     trainer: Any = SAETrainer(cfg=config, sae=sae, data_provider=iter(()))
 
     def step(x: Any) -> dict[str, Any]:
@@ -93,7 +93,7 @@ def ours(kind: str, d: int, units: int, k: int, x: Any) -> Step:
     from core.bases.topk import TopK
 
     on = ActivePass(worth_screening(2048, d, units))
-    learner = TopK(d, units, k, d // 2, 1 / 32, 0, on, x.mean(0)) if kind == "topk" else Tied(d, units, 1.0, 0, on)
+    learner = TopK(d, units, k, d // 2, 1 / 32, 0, on, x.mean(0)) if kind == "topk" else Tied(d, units, 1.0, 0, on, bias_rate=d**0.5)
     nobody = torch.empty(0, dtype=torch.int64)
 
     def step(x: Any) -> dict[str, Any]:

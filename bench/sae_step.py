@@ -1,7 +1,7 @@
 """A step of training a dictionary, ours against published packages, alternating: `python -m bench.sae_step [--json]`.
 
 d = 576, 4,608 units, batches of 2,048 real activations (SmolLM2, resid.9), one thread each. Every maker is a process of its own and takes
-its steps in turn; ratios are of CPU time within a round, medians over rounds. A package is used from the Python that its variable names,
+its steps in turn; ratios (ours over the other) are of CPU time within a round, medians over rounds. A package is used from the Python that its variable names,
 and left out with a reason otherwise: ATLAS_SAELENS_PYTHON (sae-lens), ATLAS_DICTLEARN_PYTHON (dictionary-learning), ATLAS_SPARSIFY_PYTHON
 (eai-sparsify).
 
@@ -104,7 +104,7 @@ class _Maker:
                 pipe.close()
 
 
-def measure(rounds: int, steps: int, given: Path | None) -> dict[str, Any]:
+def measure(rounds: int, steps: int, settling: int, given: Path | None) -> dict[str, Any]:
     """CPU seconds a step of every maker, and the ratios."""
     left_out: dict[str, str] = {}
     found: dict[str, Any] = {"machine": machine(), "before": load(), "d": D, "units": UNITS, "batch": BATCH, "k": K, "rounds": rounds}
@@ -124,7 +124,7 @@ def measure(rounds: int, steps: int, given: Path | None) -> dict[str, Any]:
                 except (OSError, RuntimeError) as error:
                     left_out[name] = str(error)[:300]
             first = {name: makers[name].steps(BATCH, 2)["cpu"][-1] for name in MAKERS[:2]}
-            makers["ours-tied"].steps(512, SETTLING)
+            makers["ours-tied"].steps(512, settling)
             for maker in makers.values():
                 maker.steps(BATCH, 1)
             cpu: dict[str, list[float]] = {name: [] for name in makers}
@@ -156,8 +156,8 @@ def measure(rounds: int, steps: int, given: Path | None) -> dict[str, Any]:
     }
     for mine, other in RATIOS:
         if other in cpu:
-            ratio = statistics.median(b / a for a, b in zip(cpu[mine], cpu[other], strict=True))
-            found[f"{mine.partition('-')[2]}_times_{other.replace('-', '_')}"] = ratio
+            name = f"{mine.partition('-')[2]}_over_{other.replace('-', '_')}"
+            found[name] = statistics.median(a / b for a, b in zip(cpu[mine], cpu[other], strict=True))
     return found
 
 
@@ -196,10 +196,11 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--steps", type=int, default=2, help="a maker makes in a row; the faster one counts")
+    parser.add_argument("--settling", type=int, default=SETTLING, help="steps before ours is measured")
     parser.add_argument("--activations", type=Path, help="a .npy file [vectors, 576] instead of reading them from the embedded model")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
-    found = measure(options.rounds, options.steps, options.activations)
+    found = measure(options.rounds, options.steps, options.settling, options.activations)
     if options.json:
         sys.stdout.write(json.dumps(found, indent=1) + "\n")
         return 0

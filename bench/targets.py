@@ -73,6 +73,13 @@ FIGURES = (
     Figure("explaining", ("pattern", "fit_ms", "median"), "pattern explainer, fit and wording, a unit, median", "ms"),
     Figure("explaining", ("pattern", "score_ms", "median"), "simulating and scoring it with controls, median", "ms"),
     Figure("explaining", ("pattern", "whole_ms", "max"), "both, slowest unit", "ms", 15_000),
+    Figure("sae_step", ("tied_over_saelens_standard",), "tied training step / SAELens standard, CPU", "×", 1 / 2.5),
+    Figure("sae_step", ("tied_over_dictionary_learning_standard",), "tied training step / dictionary_learning standard, CPU", "×", 1 / 2.5),
+    Figure("sae_step", ("topk_over_sparsify_topk",), "TopK training step / sparsify, CPU", "×", 1 / 1.6),
+    Figure("sae_step", ("topk_over_saelens_topk",), "TopK training step / SAELens TopK, CPU", "×", 1 / 4.5),
+    Figure("sae_step", ("topk_over_dictionary_learning_topk",), "TopK training step / dictionary_learning TopK, CPU", "×", 1 / 4.5),
+    Figure("sae_step", ("vectors_per_second", "ours-tied"), "tied training", "vectors/s"),
+    Figure("sae_step", ("vectors_per_second", "ours-topk"), "TopK training", "vectors/s"),
 )
 
 
