@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from core.autointerp.evidence import Evidence
-from core.autointerp.explanation import Explanation, Floats
+from core.autointerp.explanation import Example, Explanation, Floats
 from core.autointerp.further_prompts import FURTHER_VERSION, Expected, review_messages, testing_messages, testing_schema
 from core.autointerp.llm_explainers import ask_phrase
 from core.autointerp.patient import patiently
@@ -69,21 +69,30 @@ async def revise(evidence: Evidence, setting: Setting, first: Explanation, chat:
     if setting.arm is None:
         return []
     shown = evidence.shown(setting.explainer)
-    random: list[Record] = []
+    fresh: list[Example] = []
     if setting.arm == "revision with random":
         seen = {example.context for example in shown}
         try:
             others = evidence.shown(replace(setting.explainer, source="random", records=50))
         except AtlasError:
             others = []  # `revise_text` says what that means for this arm
-        random = [(example.text.pieces, example.activations) for example in others if example.context not in seen]
-    records = [(example.text.pieces, example.activations) for example in shown]
+        fresh = [example for example in others if example.context not in seen]
+    records, random = ([(example.text.pieces, example.activations) for example in some] for some in (shown, fresh))
     steps = await revise_text(
         chat, setting.arm, first.text, records, read=read, random=random, rounds=rounds, temperature=setting.explainer.temperature
     )
     author = first.author if setting.explainer.endpoint is None else setting.explainer.endpoint.model
     recipe = {**first.recipe, "arm": setting.arm, "revision_prompt": FURTHER_VERSION}
-    return [replace(first, text=step.text, author=author, pattern=None, recipe={**recipe, **step.to_json()}) for step in steps[1:]]
+
+    def contexts(step: Step) -> list[int]:
+        """Of what this step was shown: the records, and those of the random ones that it got."""
+        got = [example.context for example in fresh if any(one.activations is example.activations for one in step.shown)]
+        return sorted({*(example.context for example in shown), *got})
+
+    return [
+        replace(first, text=step.text, author=author, pattern=None, recipe={**recipe, **step.to_json(), "contexts": contexts(step)})
+        for step in steps[1:]
+    ]
 
 
 async def revise_text(

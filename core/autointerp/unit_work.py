@@ -6,6 +6,8 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import replace
 
+import numpy as np
+
 from core.autointerp import llm_explainers, revision
 from core.autointerp.evidence import UNSEEING, Evidence, Library, NoRecord
 from core.autointerp.explainers import explain, pattern_explanation
@@ -20,6 +22,7 @@ from core.autointerp.true_activations import reader
 from core.errors import AtlasError
 from core.llm.budget import BudgetReached
 from core.llm.failures import Final, LlmError
+from core.store.explanation_view import load_explanation
 from core.units import UnitName
 from core.workspace import Workspace
 
@@ -56,7 +59,7 @@ class Worker:
                 outcomes.append(
                     Outcome(
                         f"{identity}.{step}", evidence.view.index.run, asked.label, step, explanation,
-                        _given_to(evidence, explanation), scores, simulations,
+                        self._given_to(evidence, steps[: step + 1]), scores, simulations,
                         seconds=time.perf_counter() - begun, created=time.time(),
                     )
                 )  # fmt: skip
@@ -89,6 +92,18 @@ class Worker:
             while len(self._made) > _REMEMBERED and next(iter(self._made.values())).done():
                 self._made.popitem(last=False)
         return await asyncio.shield(self._made[key])
+
+    def _given_to(self, evidence: Evidence, steps: Sequence[Explanation]) -> Sequence[int]:
+        """The contexts whose activations the last of the steps was made from: those it says; an earlier explanation's own; else of all
+        known positions, a second reading's aside. Of a revision those of the explanation that it revises, too."""
+        first, last = steps[0], steps[-1]
+        if "given" in first.recipe:
+            seen: Sequence[int] = load_explanation(self._workspace, first.recipe["given"]).train
+        elif first.explainer in UNSEEING:
+            seen = ()
+        else:
+            seen = first.recipe.get("contexts") or np.unique(evidence.labelled.contexts).tolist()
+        return seen if len(steps) == 1 else sorted({*seen, *last.recipe.get("contexts", ())})
 
     async def _revise(self, evidence: Evidence, asked: Setting, first: Explanation) -> list[Explanation]:
         if asked.arm is None or asked.explainer.endpoint is None:
@@ -139,13 +154,6 @@ class Worker:
             raise
         except AtlasError as error:
             return Control("shuffled", None, str(error))
-
-
-def _given_to(evidence: Evidence, explanation: Explanation) -> Sequence[int]:
-    """The contexts that an explainer was shown: those it says, else the training records."""
-    if explanation.explainer in UNSEEING:
-        return ()
-    return explanation.recipe.get("contexts") or [record.context for record in evidence.splits.train]
 
 
 def _neighbours(units: Sequence[UnitName]) -> dict[UnitName, UnitName]:

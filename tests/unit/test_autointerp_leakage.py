@@ -101,6 +101,7 @@ def test_patterns_and_tables_are_fitted_to_no_document_they_are_scored_or_calibr
             assert not scored & calibrated
             assert not calibrated & seen
             assert not scored & documents(workspace, view.train)
+            assert set(view.train) == set(evidence.labelled.contexts.tolist())  # what it was fitted to, and nothing less
             assert len(scored) == len(score.contexts)  # one record a document
 
 

@@ -199,6 +199,8 @@ def test_a_units_explanation_is_revised_on_records_that_are_not_held_out() -> No
     assert len(twice.recipe["shown"]) == 2 * len(once.recipe["shown"])
     (random,) = asyncio.run(run("revision with random"))
     assert [one["pieces"] for one in random.recipe["shown"]] == [list(fire_of(place)) for place in (1, 2, 4)]
+    assert once.recipe["contexts"] == list(range(len(TRAIN)))
+    assert random.recipe["contexts"] == [*range(len(TRAIN)), 101, 102, 104], "random records that were shown are said, too"
 
 
 def fire_of(place: int) -> tuple[str, ...]:
