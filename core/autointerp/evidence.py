@@ -69,7 +69,7 @@ class Evidence:
         """The records that an explainer is shown: of the wanted source, held-out documents left out, cut to the wanted length.
 
         `top`: the training records, then other strong ones. `random`: random records that are not scored on. `quantile`: records whose
-        maximum lies at or above the quantile, the strongest first. Raises AtlasError when there is none.
+        maximum lies at or above the quantile, those nearest to it first. Raises NoRecord when there is none.
         """
         held = {record.document for record in self.splits.held_out()}
         bands = self.view.bands

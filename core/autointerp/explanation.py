@@ -46,7 +46,7 @@ class Explanation:
     """A sentence about one unit, who wrote it, and by which recipe.
 
     explainer: a name in `core.autointerp.explainers.EXPLAINERS`. author: the model that wrote it, `pattern` or `by hand`. pattern: what a
-    pattern or lookup simulator reads; None when there is only the sentence. recipe: parameters, prompt version, model and cost.
+    pattern or lookup simulator reads; None when there is only the sentence. recipe: parameters, prompt version and model.
     """
 
     unit: UnitName
