@@ -16,7 +16,9 @@ from core.autointerp.prompts import (
     simulation_target,
     token_list_messages,
 )
-from core.autointerp.request import ExplainRequest, Setting
+from core.autointerp.puzzle_request import PuzzleRequest
+from core.autointerp.puzzles import Puzzle
+from core.autointerp.request import ExplainerChoice, ExplainRequest, Setting
 from core.errors import AtlasError
 from core.llm.endpoint import Endpoint
 from core.llm.estimate import CHARS_PER_TOKEN, Estimate, Load, estimate
@@ -56,28 +58,46 @@ class Cost:
 
 def cost(request: ExplainRequest, tokens: int) -> Cost:
     """What the whole request will ask. tokens: of a record, BOS not counted; records of a corpus are nearly all of the same length."""
+    units = len(request.units)
+    found = [(endpoint, replace(load, calls=load.calls * units)) for one in request.settings for endpoint, load in loads(one, tokens)]
+    return _cost(found, request.settings)
+
+
+def puzzle_cost(request: PuzzleRequest, puzzles: Sequence[Puzzle]) -> Cost:
+    """What a check on puzzles will ask. An explainer sees every second text, and its words are judged beside the others on the rest."""
+    found: list[tuple[Endpoint, Load]] = []
+    explainer = request.explainer
+    for puzzle in puzzles:
+        said = 1 + len(puzzle.false_explanations)
+        texts = [pieces for pieces, _ in puzzle.texts]
+        if explainer is not None and explainer.endpoint is not None:
+            shown: list[Shown] = [(pieces, [round(value) for value in values]) for pieces, values in puzzle.texts[::2]]
+            found.append((explainer.endpoint, _chat(explainer_messages(shown), PHRASE_TOKENS, OF_NUMBERS)))
+            said, texts = said + 1, texts[1::2]
+        if request.simulator.endpoint is not None:
+            found += [(request.simulator.endpoint, replace(_simulation(request.simulator.name, len(one)), calls=said)) for one in texts]
+    return _cost(found, [Setting(explainer=explainer or ExplainerChoice(), simulator=request.simulator)])
+
+
+def _cost(found: Sequence[tuple[Endpoint, Load]], settings: Sequence[Setting]) -> Cost:
     asked, loaded = Estimate(), 0
-    for setting in request.settings:
-        for endpoint, load in loads(setting, tokens):
-            load = replace(load, calls=load.calls * len(request.units))
-            if endpoint.in_process:
-                loaded += load.calls
-            elif load.calls:
-                asked += estimate([load], endpoint.price_in, endpoint.price_out)
-    return Cost(asked, loaded, _more(request) if asked.calls else "")
+    for endpoint, load in found:
+        if endpoint.in_process:
+            loaded += load.calls
+        elif load.calls:
+            asked += estimate([load], endpoint.price_in, endpoint.price_out)
+    return Cost(asked, loaded, _more(settings) if asked.calls else "")
 
 
-def _more(request: ExplainRequest) -> str:
+def _more(settings: Sequence[Setting]) -> str:
     """What a run may cost beyond the calls that are counted, which depends on the models' answers."""
-    over_http = {
-        one.simulator.name for one in request.settings if one.simulator.endpoint is not None and not one.simulator.endpoint.in_process
-    }
+    over_http = {one.simulator.name for one in settings if one.simulator.endpoint is not None and not one.simulator.endpoint.in_process}
     reasons: list[str] = []
     if "completions" in over_http:
         reasons.append("a tokenizer that writes 10 as 1 and 0 needs one more call wherever a 1 is likely")
     if "chat" in over_http:
         reasons.append("a simulated record is asked for again when its answer cannot be used")
-    if any(one.explainer.endpoint is not None or one.simulator.name == "chat" or one.paraphraser for one in request.settings):
+    if any(one.explainer.endpoint is not None or one.simulator.name == "chat" or one.paraphraser for one in settings):
         reasons.append("models that think first also write their thoughts")
     return f"This is the least: {'; '.join(reasons)}." if reasons else ""
 
@@ -87,15 +107,15 @@ def record_tokens(piece: Mapping[str, Any]) -> int:
     return max(1, int(piece["length"]) - int(piece["bos"]))
 
 
-def check_budget(request: ExplainRequest, spend: Cost) -> None:
+def check_budget(budget: Mapping[str, float] | None, spend: Cost) -> None:
     """Raises AtlasError for a cap in money without prices, which would stop the run at its first call."""
-    if request.budget is not None and "money" in request.budget and spend.asked.calls and spend.asked.money is None:
+    if budget is not None and "money" in budget and spend.asked.calls and spend.asked.money is None:
         raise AtlasError("A limit in money needs the model's prices: give both beside its address, or limit calls or tokens.")
 
 
-def over_budget(request: ExplainRequest, spend: Cost) -> str:
+def over_budget(budget: Mapping[str, float] | None, spend: Cost) -> str:
     """A sentence when the limits will stop the run before its end, else empty."""
-    caps = request.budget or {}
+    caps = budget or {}
     asked = spend.asked
     needs = {"calls": asked.calls, "tokens": asked.tokens_in + asked.tokens_out, "money": asked.money or 0.0}
     short = [name for name, cap in caps.items() if needs[name] > cap]

@@ -11,7 +11,7 @@ from core.autointerp.calibration import Map, calibrate
 from core.autointerp.chat_simulator import ChatSimulator, how_graded
 from core.autointerp.evidence import Evidence
 from core.autointerp.explainers import lookup_table
-from core.autointerp.explanation import Example, Explanation, Simulation, Simulator
+from core.autointerp.explanation import Example, Explanation, Simulation, Simulator, Text
 from core.autointerp.files import Role, Scored, Simulated
 from core.autointerp.request import Setting
 from core.autointerp.scoring import Floats, score
@@ -79,17 +79,17 @@ async def _simulate(
 
 
 async def _all(simulator: Simulator, explanation: Explanation, examples: Sequence[Example]) -> list[Simulation]:
-    return list(await asyncio.gather(*(_one(simulator, explanation, example) for example in examples)))
+    return list(await asyncio.gather(*(simulate_one(simulator, explanation, example.text) for example in examples)))
 
 
-async def _one(simulator: Simulator, explanation: Explanation, example: Example) -> Simulation:
-    """A failure of one record is that record's; what concerns every record stops the run."""
+async def simulate_one(simulator: Simulator, explanation: Explanation, text: Text) -> Simulation:
+    """One text. A failure that is the text's own is its simulation; what concerns every text stops the run: raises `Final`."""
     try:
-        return await simulator.simulate(explanation, example.text)
+        return await simulator.simulate(explanation, text)
     except Final:
         raise
     except LlmError as error:
-        return Simulation.failure(example.text, str(error))
+        return Simulation.failure(text, str(error))
 
 
 def _scores(

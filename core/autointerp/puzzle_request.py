@@ -23,6 +23,12 @@ class PuzzleRequest:
     own: Sequence[Mapping[str, Any]] = ()
     budget: Mapping[str, float] | None = None
 
+    @property
+    def asks_over_http(self) -> bool:
+        """Whether any model of it is asked over HTTP."""
+        endpoints = (self.simulator.endpoint, None if self.explainer is None else self.explainer.endpoint)
+        return any(endpoint is not None and not endpoint.in_process for endpoint in endpoints)
+
     def to_params(self) -> dict[str, Any]:
         return {
             "simulator": self.simulator.to_json(),

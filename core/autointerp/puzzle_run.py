@@ -10,6 +10,7 @@ from typing import Any, cast
 
 import core
 from core.autointerp.explanation import Explanation, Simulation, Simulator, Text
+from core.autointerp.judging import simulate_one
 from core.autointerp.llm_explainers import explain_from_records
 from core.autointerp.models import Models
 from core.autointerp.prompts import Shown
@@ -17,11 +18,14 @@ from core.autointerp.puzzle_request import PuzzleRequest
 from core.autointerp.puzzles import Puzzle, PuzzleResult, Verdict, check, check_explainer
 from core.autointerp.simulators import simulator
 from core.errors import AtlasError
+from core.llm.budget import BudgetReached, Spend
 from core.llm.failures import Final, LlmError
 from core.runs.progress import Progress
 from core.workspace import Workspace, write_json
 
 SCHEMA = 1
+GRACE_SECONDS = 15.0
+"""A run that stops waits so long for the calls in flight: their answers are paid for."""
 
 
 def run_puzzles(workspace: Workspace, run_dir: Path, params: dict[str, Any], progress: Progress) -> None:
@@ -31,8 +35,8 @@ def run_puzzles(workspace: Workspace, run_dir: Path, params: dict[str, Any], pro
 
 async def _work(workspace: Workspace, run_dir: Path, request: PuzzleRequest, progress: Progress) -> None:
     puzzles = request.puzzles()
-    results = _before(run_dir)
-    models = Models(workspace, request.budget)
+    results, spent = _before(run_dir)
+    models = Models(workspace, request.budget, spent=spent)
     try:
         answering = _Forgiving(simulator(request.simulator, models))
         progress.stage("checking puzzles")
@@ -41,6 +45,13 @@ async def _work(workspace: Workspace, run_dir: Path, request: PuzzleRequest, pro
                 results[puzzle.name] = await _one(request, models, answering, puzzle)
             _publish(run_dir, request, puzzles, results, models)
             progress.update(len(results), len(puzzles), "", "puzzles")
+    except Exception as stop:
+        # What the calls in flight cost is spent, and their answers are kept for when the run goes on.
+        await models.calm(GRACE_SECONDS)
+        _publish(run_dir, request, puzzles, results, models)
+        if isinstance(stop, BudgetReached):
+            raise AtlasError(f"{stop} {len(results):,} of {len(puzzles):,} puzzles are finished.") from None
+        raise
     finally:
         await models.close()
 
@@ -71,12 +82,7 @@ class _Forgiving:
         self.name, self.recipe = self.asked.name, self.asked.recipe
 
     async def simulate(self, explanation: Explanation, text: Text) -> Simulation:
-        try:
-            return await self.asked.simulate(explanation, text)
-        except Final:
-            raise
-        except LlmError as error:
-            return Simulation.failure(text, str(error))
+        return await simulate_one(self.asked, explanation, text)
 
 
 def _document(result: PuzzleResult) -> dict[str, Any]:
@@ -122,12 +128,13 @@ def _publish(
     )
 
 
-def _before(run_dir: Path) -> dict[str, dict[str, Any]]:
-    """The results of earlier attempts, by puzzle."""
+def _before(run_dir: Path) -> tuple[dict[str, dict[str, Any]], Spend]:
+    """The results of earlier attempts, by puzzle, and what they cost: the budget goes on from there."""
     try:
         document = json.loads((run_dir / "manifest.json").read_text("utf8"))
-        return {str(one["puzzle"]): one for one in cast(list[dict[str, Any]], document["results"])}
+        results = {str(one["puzzle"]): one for one in cast(list[dict[str, Any]], document["results"])}
+        return results, Spend.from_json(document.get("spend") or {})
     except FileNotFoundError:
-        return {}
+        return {}, Spend()
     except (ValueError, KeyError, TypeError):
         raise AtlasError(f"The results of {run_dir.name} are damaged: start the check again.") from None

@@ -21,9 +21,9 @@ def start_button(server: Server, label: str, request: ExplainRequest, index: Ind
     """The estimate and the button. Returns the run that was just queued, or the one already doing the same. Raises AtlasError."""
     tokens = record_tokens(index.slice)
     spend = cost(request, tokens)
-    check_budget(request, spend)
+    check_budget(request.budget, spend)
     quiet(expected(request, tokens, server.registry.list()), small=False)
-    if short := over_budget(request, spend):
+    if short := over_budget(request.budget, spend):
         sentence(short)
     if not st.button(label, key="start_explaining"):
         return None

@@ -3,18 +3,22 @@
 import html
 import json
 import math
+from dataclasses import replace
 
 import streamlit as st
 
+from core.autointerp.cost import check_budget, over_budget, puzzle_cost
 from core.autointerp.puzzle_request import EXPLAINER, PuzzleRequest
 from core.autointerp.puzzles import LARGEST, Puzzle, built_in, parse_puzzles
 from core.errors import AtlasError
 from core.runs.registry import Run
 from core.store.puzzle_results import PuzzleLine, PuzzleVerdict, load_puzzle_results
 from core.ui import state, words
+from core.ui.address_fields import AddressFields
 from core.ui.explain_choices import explainer_fields, simulator_fields
 from core.ui.explain_form import attempt, told
 from core.ui.explain_runs import explain_runs, shown_run
+from core.ui.explain_settings import budget_fields
 from core.ui.explanation_rows import figure, interval, starred
 from core.ui.prose import heading, lead, quiet, sentence
 from core.ui.server import Server
@@ -75,11 +79,19 @@ def _form(server: Server) -> None:
             st.html("".join(_puzzle_html(puzzle) for puzzle in found) + _STYLE)
         own = () if state.raw("puzzles") != "own" else tuple(puzzle.to_json() for puzzle in found)
         request = PuzzleRequest(told(simulator), told(explainer), own).checked()
+        if request.asks_over_http:
+            fields = AddressFields("puzzles")
+            request = replace(request, budget=budget_fields(fields))
+            fields.check()
+        spend = puzzle_cost(request, found)
+        check_budget(request.budget, spend)
     except AtlasError as error:
         sentence(str(error))
         st.button(START, disabled=True, key="start_puzzles")
         return
-    quiet(_cost(request, found))
+    quiet(f"{words.count(len(found), 'puzzle')}. {spend}")
+    if short := over_budget(request.budget, spend):
+        sentence(short)
     if st.button(START, key="start_puzzles"):
         run = server.registry.submit("puzzles", request.to_params(), lane="interactive")
         server.ensure_worker()
@@ -103,17 +115,6 @@ def _chosen() -> list[Puzzle]:
     if file is None:
         raise AtlasError("Choose a JSON file of your own puzzles, written like the example.")
     return parse_puzzles(file.getvalue(), file.name)
-
-
-def _cost(request: PuzzleRequest, found: list[Puzzle]) -> str:
-    """How often a model is asked."""
-    said = [1 + len(puzzle.false_explanations) + (request.explainer is not None) for puzzle in found]
-    texts = [len(puzzle.texts[1::2]) if request.explainer is not None else len(puzzle.texts) for puzzle in found]
-    if request.simulator.endpoint is None and request.explainer is None:
-        return f"{words.count(len(found), 'puzzle')}; no language model is asked, and it takes a few seconds."
-    calls = sum(a * b for a, b in zip(said, texts, strict=True)) if request.simulator.endpoint is not None else 0
-    calls += len(found) if request.explainer is not None else 0
-    return f"{words.count(len(found), 'puzzle')}; a language model is asked {words.count(calls, 'time')}, with short prompts."
 
 
 def _results(server: Server, run: Run) -> None:

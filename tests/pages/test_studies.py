@@ -210,7 +210,7 @@ def test_puzzles_are_queued_for_a_worker_and_not_asked_in_the_page(workspace: Wo
     assert "Nothing has been checked yet." in shown(page)
     assert built_in()[0].explanation in shown(page)
     page.selectbox(key="puzzles-simulator").set_value("sentence").run()
-    assert "12 puzzles; no language model is asked" in shown(page)
+    assert "12 puzzles. No language model is asked" in shown(page)
     page.button(key="start_puzzles").click().run()
     (run,) = Registry(workspace).list()
     assert (run.kind, run.lane, run.state) == ("puzzles", "interactive", "queued")
@@ -258,3 +258,15 @@ def test_damaged_results_of_a_check_are_a_sentence(workspace: Workspace, opened:
     page = opened(view="puzzles", run=run.id)
     assert not page.exception
     assert any("is damaged" in alert for alert in alerts(page))
+
+
+def test_a_check_that_asks_over_http_tells_its_cost_and_can_be_capped(workspace: Workspace, opened: Open) -> None:
+    write_synthetic_explanations(workspace, run="explain-earlier", units=UNITS[:1], settings=[chat_setting()])  # its endpoint is offered
+    Registry(workspace).restore()
+    page = opened(view="puzzles", calls="3")
+    assert not page.exception
+    assert "tokens read" in shown(page)
+    assert any("The limit of calls will probably stop this run" in said for said in alerts(page))
+    page.button(key="start_puzzles").click().run()
+    (run,) = (run for run in Registry(workspace).list() if run.kind == "puzzles")
+    assert run.params["budget"] == {"calls": 3.0}

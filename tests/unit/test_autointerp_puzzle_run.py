@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from core.autointerp.cost import puzzle_cost
 from core.autointerp.puzzle_request import PuzzleRequest
 from core.autointerp.puzzle_run import run_puzzles
 from core.autointerp.puzzles import Puzzle, built_in
@@ -82,6 +83,22 @@ def test_a_simulator_that_cannot_read_the_words_fails_with_the_reason(workspace:
     assert "names no *word*" in found.lines[0].reason
     assert found.lines[0].true is not None
     assert found.lines[0].true.coverage == 0
+
+
+def test_a_cap_counts_what_was_spent_before_and_a_higher_one_goes_on(workspace: Workspace, folder: Path) -> None:
+    with LlmEndpoint(answer=Oracle(solver).answer) as server:
+        request = PuzzleRequest(SimulatorChoice("completions", Endpoint(server.base_url, "tiny", concurrency=1)), None, own(TWO))
+        least = puzzle_cost(request, TWO).asked.calls
+        for _ in range(2):
+            with pytest.raises(AtlasError, match=r"budget of 5 calls is reached.* 0 of 2 puzzles are finished"):
+                run_puzzles(workspace, folder, replace(request, budget={"calls": 5}).to_params(), Watched())
+            assert server.requests == 5, "the second attempt has nothing left to spend"
+            assert json.loads((folder / "manifest.json").read_text("utf8"))["spend"]["calls"] == 5
+        run_puzzles(workspace, folder, replace(request, budget={"calls": least}).to_params(), Watched())
+        assert server.requests == least, "as many as were told before, and none of them twice"
+    found = load_puzzle_results(workspace, folder.name)
+    assert found is not None
+    assert (found.passed, found.spend["calls"]) == (2, least)
 
 
 def test_results_hold_json_without_nan(workspace: Workspace, folder: Path) -> None:
