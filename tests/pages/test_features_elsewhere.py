@@ -123,7 +123,7 @@ def test_the_form_indexes_a_dictionary_at_the_sites_that_have_it(workspace: Work
     next(button for button in page.button if button.label == "Start the index").click().run()
     run = Registry(workspace).list()[0]
     assert (run.params["basis"], run.params["sites"], run.params["model"]) == (NAME, "resid.0", "tiny")
-    assert f"resid.0 · {NAME}" in shown(page)
+    assert f"Index {NAME} · tiny · embedded · resid.0" in shown(page)
 
 
 def test_a_site_without_the_dictionary_is_said_in_the_form(workspace: Workspace, open_page: OpenPage) -> None:
