@@ -72,6 +72,11 @@ DARK = Palette(
     lift=0.8,
 )
 
+SERIES_LIGHT = ("#0072b2", "#b84e00", "#00795a", "#a8497f", "#806600", "#2a7fb8", "#5f6872", "#6a51a3")
+SERIES_DARK = ("#56b4e9", "#e8853a", "#2fc39a", "#e08bbd", "#d9c13c", "#8fd0f5", "#a9b2bb", "#b3a2e0")
+"""Lines and bars that are compared: Okabe and Ito's hues (2008), which colour-blind people tell apart, darkened or lightened to be
+seen on the page's background."""
+
 FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Noto Sans', 'Helvetica Neue', Arial, sans-serif"
 
 
@@ -83,6 +88,11 @@ def is_dark() -> bool:
 def palette() -> Palette:
     """The colours of the theme on screen."""
     return DARK if is_dark() else LIGHT
+
+
+def series() -> tuple[str, ...]:
+    """Colours for what is compared, in order; give each a symbol or pattern of its own as well."""
+    return SERIES_DARK if is_dark() else SERIES_LIGHT
 
 
 def figure_layout(height: int, **more: Any) -> dict[str, Any]:
