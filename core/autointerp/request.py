@@ -84,6 +84,8 @@ class ExplainerChoice(_Choice):
             raise AtlasError(f"{self.records} records cannot be shown to an explainer: choose 1 to 50.")
         if self.length and not 4 <= self.length <= 4096:
             raise AtlasError(f"{self.length} tokens are not possible for a shown record: choose 4 to 4096, or 0 for the whole context.")
+        if not 0 <= self.temperature <= 2:
+            raise AtlasError(f"{self.temperature:g} is not a temperature: choose 0 to 2.")
         if not 0 <= self.quantile < 1:
             raise AtlasError(f"{self.quantile:g} is not a quantile: choose at least 0 and less than 1.")
         if not -1 <= self.read <= 10_000_000:
@@ -186,6 +188,12 @@ class Setting:
         if not 1 <= self.each <= EACH:
             raise AtlasError(f"{self.each} records of each kind are not possible: choose 1 to {EACH}.")
         return self
+
+    def asked(self) -> "Setting":
+        """As `checked`, for a run that is about to be asked for: raises AtlasError, too, where no record could ever be simulated."""
+        if self.simulator.name == "lookup" and self.explainer.name not in ("pattern", "given"):
+            raise AtlasError("Token tables come from patterns, and only the pattern explainer writes one: choose it, or another simulator.")
+        return self.checked()
 
 
 @dataclass(frozen=True)

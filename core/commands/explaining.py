@@ -36,7 +36,7 @@ SHOWN = 200
 def explain(arguments: argparse.Namespace, workspace: Workspace) -> int:
     """Explain units, simulate, score."""
     setting = _setting(arguments)
-    return _carry_out(arguments, workspace, ExplainRequest(_units(arguments, workspace), (setting,), arguments.seed, _budget(arguments)))
+    return _carry_out(arguments, workspace, ExplainRequest(_units(arguments, workspace), (setting,), arguments.seed, budget_of(arguments)))
 
 
 def simulate(arguments: argparse.Namespace, workspace: Workspace) -> int:
@@ -54,7 +54,7 @@ def revise(arguments: argparse.Namespace, workspace: Workspace) -> int:
     if arguments.arm not in ARMS:
         raise AtlasError(f"“{arguments.arm}” is not an arm of revision: choose {', '.join(ARMS)}.")
     setting = replace(_setting(arguments), arm=arguments.arm).checked()
-    return _carry_out(arguments, workspace, ExplainRequest(_units(arguments, workspace), (setting,), arguments.seed, _budget(arguments)))
+    return _carry_out(arguments, workspace, ExplainRequest(_units(arguments, workspace), (setting,), arguments.seed, budget_of(arguments)))
 
 
 def study(arguments: argparse.Namespace, workspace: Workspace) -> int:
@@ -63,7 +63,7 @@ def study(arguments: argparse.Namespace, workspace: Workspace) -> int:
         raise AtlasError(f"“{arguments.name}” is not a study: choose {', '.join(STUDIES)}.")
     settings = study_settings(arguments.name, _setting(arguments), tuple(index.slug for index in indexes(workspace)))
     units = _across(arguments, workspace) if STUDIES[arguments.name].across else _units(arguments, workspace)
-    request = ExplainRequest(units, settings, arguments.seed, _budget(arguments), arguments.name)
+    request = ExplainRequest(units, settings, arguments.seed, budget_of(arguments), arguments.name)
     return _carry_out(arguments, workspace, request)
 
 
@@ -108,7 +108,7 @@ def _again(arguments: argparse.Namespace, workspace: Workspace, *, with_records:
         explainer, unit = ExplainerChoice("by-hand", text=arguments.say), UnitName.parse(arguments.what)
     else:
         explainer, unit = ExplainerChoice("given", given=arguments.what), load_explanation(workspace, arguments.what).unit
-    request = ExplainRequest((unit,), (replace(setting, explainer=explainer.checked()),), arguments.seed, _budget(arguments))
+    request = ExplainRequest((unit,), (replace(setting, explainer=explainer.checked()).asked(),), arguments.seed, budget_of(arguments))
     return _carry_out(arguments, workspace, request, with_records=with_records)
 
 
@@ -145,7 +145,7 @@ def _across(arguments: argparse.Namespace, workspace: Workspace) -> tuple[UnitNa
 
 
 def _setting(arguments: argparse.Namespace) -> Setting:
-    explaining, simulating = _endpoint(arguments, "explainer"), _endpoint(arguments, "simulator")
+    explaining, simulating = endpoint_of(arguments, "explainer"), endpoint_of(arguments, "simulator")
     explainer = ExplainerChoice(
         arguments.explainer,
         explaining if arguments.explainer in ("token-activation", "token-list", "logit-effect") else None,
@@ -155,6 +155,7 @@ def _setting(arguments: argparse.Namespace) -> Setting:
         quantile=arguments.quantile,
         normalise=arguments.normalise,
         read=arguments.read,
+        temperature=arguments.temperature,
     )
     simulator = SimulatorChoice(
         arguments.simulator,
@@ -170,13 +171,14 @@ def _setting(arguments: argparse.Namespace) -> Setting:
         paraphraser=explaining or simulating if restates else None,
         kinds=tuple(arguments.kind or ["top-and-random"]),
         split=arguments.split,
+        each=arguments.each,
         active_only=arguments.active_only,
         controls=controls,
         index=arguments.run or "",
-    ).checked()
+    ).asked()
 
 
-def _endpoint(arguments: argparse.Namespace, role: str) -> Endpoint | None:
+def endpoint_of(arguments: argparse.Namespace, role: str) -> Endpoint | None:
     """What `--explainer-model` and `--simulator-model` name; `--model` and `--endpoint` stand for both."""
     model = getattr(arguments, f"{role}_model") or arguments.model
     url = getattr(arguments, f"{role}_endpoint") or arguments.endpoint
@@ -189,7 +191,8 @@ def _endpoint(arguments: argparse.Namespace, role: str) -> Endpoint | None:
     )
 
 
-def _budget(arguments: argparse.Namespace) -> dict[str, float] | None:
+def budget_of(arguments: argparse.Namespace) -> dict[str, float] | None:
+    """The caps that were given."""
     caps = {"calls": arguments.max_calls, "tokens": arguments.max_tokens, "money": arguments.max_money}
     return {name: float(cap) for name, cap in caps.items() if cap is not None} or None
 
@@ -197,10 +200,10 @@ def _budget(arguments: argparse.Namespace) -> dict[str, float] | None:
 def _carry_out(arguments: argparse.Namespace, workspace: Workspace, request: ExplainRequest, *, with_records: bool = False) -> int:
     first = find_unit(workspace, request.units[0], request.settings[0].index or None)
     expected = cost(request, record_tokens(first.slice))
-    check_budget(request, expected)
+    check_budget(request.budget, expected)
     if expected.asked.calls or expected.loaded:
         note(f"before it starts: {expected}")
-    if short := over_budget(request, expected):
+    if short := over_budget(request.budget, expected):
         note(short)
     lane = "interactive" if len(request.units) * len(request.settings) <= 8 else "batch"
     run = Registry(workspace).submit("explain", request.to_params(), lane=lane)

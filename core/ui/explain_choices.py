@@ -24,6 +24,7 @@ EXPLAINER_NAMES = {
 SIMULATOR_NAMES = {
     "pattern": "pattern: no language model",
     "sentence": "sentence: its *words* only",
+    "lookup": "token table: single tokens only",
     "chat": "structured chat",
     "completions": "all at once, over HTTP",
     "local": "all at once, loaded here",
@@ -35,8 +36,9 @@ EXPLAINER_HELP = (
 )
 SIMULATOR_HELP = (
     "pattern: looks tokens up in the pattern behind an explanation, or its starred words. Sentence: the starred words only, as a reader "
-    "has them. Structured chat: a model writes each activation as JSON. All at once: one prompt, activations read from the "
-    "probabilities of its number tokens; over HTTP this needs a completions endpoint that returns log probabilities of the prompt."
+    "has them. Token table: the single tokens of that pattern, without what stands before them. Structured chat: a model writes each "
+    "activation as JSON. All at once: one prompt, activations read from the probabilities of its number tokens; over HTTP this needs a "
+    "completions endpoint that returns log probabilities of the prompt."
 )
 CALIBRATION_HELP = (
     "How simulated values are mapped to the unit's own before scoring, learned on records of their own. ρ is the same with none and linear."

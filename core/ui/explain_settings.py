@@ -61,7 +61,7 @@ def setting_fields(server: Server, fields: AddressFields, index: str, explainers
     found = replace(told(made), explainer=told(explainer), simulator=told(simulator))
     if "paraphrase" in found.controls:
         found = replace(found, paraphraser=_paraphraser(server, fields.page, found))
-    return found.checked()
+    return found.asked()
 
 
 def scoring_fields(fields: AddressFields, index: str) -> Setting:

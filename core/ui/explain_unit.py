@@ -57,7 +57,7 @@ def ask_form(server: Server, target: Target, action: str, opened: ExplanationVie
     """The fields of one action, what it will cost, and its button."""
     try:
         setting = _setting(server, target.unit, action, opened)
-        request = ExplainRequest((target.unit,), (replace(setting, index=target.run).checked(),))
+        request = ExplainRequest((target.unit,), (replace(setting, index=target.run).asked(),))
     except AtlasError as error:
         quiet(str(error))
         st.button(_verb(action), key="explain-go", disabled=True)

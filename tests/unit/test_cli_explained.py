@@ -1,11 +1,13 @@
 """The commands that look after files know runs of explaining: doctor names a damaged one, resume mends it, rebuild counts them."""
 
+import json
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from core.autointerp.puzzles import built_in
 from core.autointerp.request import Setting
 from core.autointerp.scoring import Kind
 from core.autointerp.splits import Split
@@ -165,3 +167,34 @@ def test_the_number_of_alternatives_is_an_option(explained: Workspace, capsys: C
     params, _ = queued(explained, capsys, *ASKING, "--logprobs", "5")
     assert params["settings"][0]["simulator"]["logprobs"] == 5
     assert "choose 1 to 20" in _refused(explained, capsys, *ASKING, "--logprobs", "21")
+
+
+def test_a_token_table_is_not_looked_for_where_there_is_none(explained: Workspace, capsys: Capture) -> None:
+    assert "choose it, or another simulator" in _refused(explained, capsys, *ASKING, "--simulator", "lookup")
+    assert "choose it, or another simulator" in _refused(explained, capsys, "score", UNIT, "--say", "*so*", "--simulator", "lookup")
+    params, _ = queued(explained, capsys, "explain", UNIT, "--simulator", "lookup")
+    assert params["settings"][0]["simulator"]["name"] == "lookup"
+
+
+def test_records_of_each_kind_and_the_temperature_are_options(explained: Workspace, capsys: Capture) -> None:
+    params, _ = queued(explained, capsys, *ASKING, "--each", "2", "--temperature", "0.5", "--simulator-model", "other")
+    (setting,) = params["settings"]
+    assert (setting["each"], setting["explainer"]["temperature"], setting["simulator"]["endpoint"]["model"]) == (2, 0.5, "other")
+    assert "is not a temperature" in _refused(explained, capsys, *ASKING, "--temperature", "3")
+
+
+def test_puzzles_are_checked_from_the_command_line(explained: Workspace, capsys: Capture, tmp_path: Path) -> None:
+    assert "needs a language model" in _refused(explained, capsys, "puzzles")
+    assert "no token table" in _refused(explained, capsys, "puzzles", "--simulator", "lookup")
+    two = built_in()[:2]
+    starred = replace(two[0], explanation="*all*" if "all" in two[0].explanation else f"*{two[0].texts[0][0][0].strip()}*")
+    file = tmp_path / "own.json"
+    file.write_text(json.dumps({"puzzles": [starred.to_json(), two[1].to_json()]}), "utf8")
+    status, out, _ = _call(explained, capsys, "puzzles", "--simulator", "sentence", "--file", str(file), "--json")
+    found = _strict(out)
+    assert status == 1, "not all are passed"
+    assert [one["puzzle"] for one in found["results"]] == [two[0].name, two[1].name]
+    assert "names no *word*" in found["results"][1]["reason"]
+    params, said = queued(explained, capsys, "puzzles", "--model", "m", "--endpoint", "http://127.0.0.1:9/v1", "--max-calls", "3")
+    assert (params["simulator"]["name"], params["budget"]) == ("chat", {"calls": 3.0})
+    assert "The limit of calls will probably stop" in said
