@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -42,12 +42,17 @@ def run_train(workspace: Workspace, run_dir: Path, params: dict[str, Any], progr
     stream = Stream(source, batch=request.batch, buffer=request.buffer, block=request.block, seed=request.seed)
     saved = checkpoint.load(run_dir)
     curves = CurveWriter(run_dir, int(saved[1]["curves"]) if saved is not None else 0)
-    trainer = Trainer(request, stream, curves, job.subject.device)
+    # Sums are float64, which Apple's GPU lacks; there the model's passes are most of the time.
+    device = "cpu" if job.subject.device.type == "mps" else job.subject.device
+    trainer = Trainer(request, stream, curves, device)
+    reads = {"slice": job.piece.id, "weights_hash": job.subject.info.weights_hash}
     if saved is not None:
+        if saved[1].get("reads", reads) != reads:
+            raise AtlasError("The text or the model has changed since this training was stopped: start a new one.")
         trainer.load(*saved)
         progress.log(f"going on after {trainer.seen:,} vectors")
     total = request.steps * request.batch
-    keeper = _Keeper(run_dir, trainer, request.checkpoint_seconds)
+    keeper = _Keeper(run_dir, trainer, request.checkpoint_seconds, reads)
 
     def tick(done: int) -> None:
         keeper.tick()
@@ -57,7 +62,8 @@ def run_train(workspace: Workspace, run_dir: Path, params: dict[str, Any], progr
     try:
         trainer.run(tick, lambda one: _recovered(one, job, progress, total))
     except Cancelled:
-        keeper.save()  # somebody stops the run, who may go on with it later
+        if trainer.healthy:  # else the one before is the better one to go on from
+            keeper.save()
         raise
     progress.stage("putting the dictionaries on the shelf")
     shelved = [one.save(workspace) for one in dictionaries(trainer, job, run_dir.name)]
@@ -136,8 +142,9 @@ def dictionaries(trainer: Trainer, job: Job, run: str) -> list[Dictionary]:
 class _Keeper:
     """Takes checkpoints at intervals, of states that are good."""
 
-    def __init__(self, run_dir: Path, trainer: Trainer, seconds: float) -> None:
-        self._run_dir, self._trainer, self._seconds = run_dir, trainer, seconds
+    def __init__(self, run_dir: Path, trainer: Trainer, seconds: float, reads: Mapping[str, str]) -> None:
+        """reads: which text and which weights, without which a checkpoint is of no use."""
+        self._run_dir, self._trainer, self._seconds, self._reads = run_dir, trainer, seconds, dict(reads)
         self._since = time.monotonic()
 
     def tick(self) -> None:
@@ -145,7 +152,8 @@ class _Keeper:
             self.save()
 
     def save(self) -> None:
-        checkpoint.save(self._run_dir, *self._trainer.state())
+        tensors, document = self._trainer.state()
+        checkpoint.save(self._run_dir, tensors, {**document, "reads": self._reads})
         self._since = time.monotonic()
 
 

@@ -25,7 +25,7 @@ from core.errors import AtlasError
 POINTS = 200
 """Points of a curve."""
 _DIVERGED = 4.0
-"""A loss above this many times that of predicting the mean, at several points in a row, is diverging."""
+"""A squared error above this many times Σ‖x‖², which predicting zero would make, at several points in a row, is diverging."""
 _PATIENCE = 5
 """So many points."""
 _REVIVING = 0.5
@@ -95,6 +95,8 @@ class Trainer:
     def __init__(self, request: TrainRequest, stream: Stream, curves: CurveWriter, device: torch.device | str = "cpu") -> None:
         self.request, self.stream, self.curves, self.device = request, stream, curves, torch.device(device)
         self.step = 0
+        self.pointed = 0
+        """The step of the last point of the curves."""
         self.members: list[Member] = []
         self.how = Prepare(request.centre)
         self.bias_rate = 1.0
@@ -143,15 +145,23 @@ class Trainer:
         """
         looks = {round(self.request.steps * (i + 1) / self.request.evaluations) for i in range(self.request.evaluations)}
         while self.step < self.request.steps:
+            self._due(looks, evaluate)
             while self.stream.filling:
                 self.stream.fill()
                 if not self.members and not self.stream.filling:
                     self.begin()  # before anything is kept: what is left of a buffer is kept in another order
                 tick(self.seen)
             self._one_step()
-            if self.step % self.every == 0 or self.step == self.request.steps or self.step in looks:
-                self._point(evaluate(self) if self.step in looks else [None] * len(self.members))
             tick(self.seen)
+        self._due(looks, evaluate)
+
+    def _due(self, looks: set[int], evaluate: Evaluate) -> None:
+        """The point of the curves that the last step has made due, unless it stands there already: looking may be cut off."""
+        if self.step == self.pointed or not (self.step % self.every == 0 or self.step == self.request.steps or self.step in looks):
+            return
+        found: list[float | None] = evaluate(self) if self.step in looks else [None] * len(self.members)
+        self.pointed = self.step
+        self._point(found)
 
     def _one_step(self) -> None:
         rows = self.stream.next().to(self.device)
@@ -188,6 +198,7 @@ class Trainer:
                     "alpha": member.alpha,
                     "tokens": self.seen,
                     "step": self.step,
+            "pointed": self.pointed,
                     "loss": loss / d if self.request.mse_reduction == "mean" else loss,
                     "mse": squared / d,
                     "l1": l1,
@@ -211,8 +222,9 @@ class Trainer:
 
     @property
     def healthy(self) -> bool:
-        """Whether a checkpoint taken now would be a good one."""
-        return all(member.bad == 0 for member in self.members)
+        """Whether a checkpoint taken now would be a good one: nothing diverged at the last point, nor since."""
+        limit = _DIVERGED * self._spread.squared
+        return all(member.bad == 0 and member.sums.squared <= limit for member in self.members)
 
     def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """Tensors and JSON that `load` goes on from."""
@@ -239,6 +251,7 @@ class Trainer:
         try:
             self.stream.load(tensors["stream"], document["stream"])
             self.step, self.screen = int(document["step"]), bool(document["screen"])
+            self.pointed = int(document.get("pointed", self.step))
             self.how = Prepare(self.request.centre, scale=float(document["scale"]))
             self.bias_rate = float(document["bias_rate"])
             self._spread = _Spread(tensors["spread.sum"].to(self.device), float(document["spread"][0]), int(document["spread"][1]))

@@ -160,6 +160,39 @@ def test_a_cancelled_run_goes_on_where_it_was(place: Place) -> None:
     assert _same(_weights(workspace, "whole"), _weights(workspace, "stopped"))
 
 
+class StopsLooking(Quiet):
+    """Progress that cancels the first time that the loss recovered is looked at."""
+
+    def update(self, done: int, total: int, message: str = "", unit: str = "contexts") -> None:
+        if message:
+            raise Cancelled
+
+
+def test_a_run_cancelled_while_it_looks_at_the_loss_recovered_has_every_point_of_its_curves(place: Place) -> None:
+    workspace, params = place
+    wanted = {**params, "evaluations": 1}
+    run_train(workspace, _folder(workspace, "looked"), {**wanted, "name": "looked"}, Quiet())
+    folder = _folder(workspace, "cut-looking")
+    with pytest.raises(Cancelled):
+        run_train(workspace, folder, {**wanted, "name": "cut-looking"}, StopsLooking())
+    run_train(workspace, folder, {**wanted, "name": "cut-looking"}, Quiet())
+    curves = [
+        [{key: value for key, value in line.items() if key != "name"} for line in load_curves(workspace.runs / run)]
+        for run in ("looked", "cut-looking")
+    ]
+    assert curves[0] == curves[1]
+
+
+def test_a_training_does_not_go_on_over_another_text(place: Place) -> None:
+    workspace, params = place
+    folder = _folder(workspace, "text")
+    with pytest.raises(Cancelled):
+        run_train(workspace, folder, {**params, "name": "text"}, Quiet(40))
+    other = {**params["corpus"], "contexts": params["corpus"]["contexts"] - 8}
+    with pytest.raises(AtlasError, match="The text or the model has changed since this training was stopped"):
+        run_train(workspace, folder, {**params, "name": "text", "corpus": other}, Quiet())
+
+
 def test_alphas_beside_the_sum_and_the_mean_give_identical_training_when_converted(place: Place) -> None:
     """α_sum = d · α_mean; the loss in the curves is in the convention that was asked for, by a factor d."""
     workspace, params = place
