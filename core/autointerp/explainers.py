@@ -53,7 +53,7 @@ async def _token_activation(evidence: Evidence, choice: ExplainerChoice, models:
     top = largest(activations) if choice.normalise == "shown" else max(0.0, float(evidence.view.stats["max"]))
     records = [(example.text.pieces, normalise(example.activations, top)) for example in shown]
     text = await llm_explainers.explain_from_records(models.chat(choice), records, choice.temperature)
-    return _written(evidence, choice, text, {"top": top, "contexts": [example.context for example in shown]})
+    return _written(evidence, choice, models, text, {"top": top, "contexts": [example.context for example in shown]})
 
 
 async def _token_list(evidence: Evidence, choice: ExplainerChoice, models: Models) -> Explanation:
@@ -62,9 +62,8 @@ async def _token_list(evidence: Evidence, choice: ExplainerChoice, models: Model
     if not ranked:
         raise NoRecord(f"{evidence.view.name} has no token to explain it from: index more text.")
     tokens = evidence.vocab.pieces([token for _, token in ranked])
-    return _written(
-        evidence, choice, await llm_explainers.explain_from_tokens(models.chat(choice), tokens, choice.temperature), {"tokens": len(tokens)}
-    )
+    text = await llm_explainers.explain_from_tokens(models.chat(choice), tokens, choice.temperature)
+    return _written(evidence, choice, models, text, {"tokens": len(tokens)})
 
 
 async def _logit_effect(evidence: Evidence, choice: ExplainerChoice, models: Models) -> Explanation:
@@ -72,9 +71,8 @@ async def _logit_effect(evidence: Evidence, choice: ExplainerChoice, models: Mod
     if effects is None:
         raise NoRecord(f"{evidence.view.name} has no effects on the output yet: wait until its index is complete.")
     raised, lowered = ([effect.text for effect in side] for side in (effects.raised, effects.lowered))
-    return _written(
-        evidence, choice, await llm_explainers.explain_from_logits(models.chat(choice), raised, lowered, choice.temperature), {}
-    )
+    text = await llm_explainers.explain_from_logits(models.chat(choice), raised, lowered, choice.temperature)
+    return _written(evidence, choice, models, text, {})
 
 
 async def _by_hand(evidence: Evidence, choice: ExplainerChoice, _: Models) -> Explanation:
@@ -88,9 +86,11 @@ async def _given(evidence: Evidence, choice: ExplainerChoice, models: Models) ->
     return replace(given, recipe=given.recipe | {"given": choice.given})
 
 
-def _written(evidence: Evidence, choice: ExplainerChoice, text: str, more: dict[str, Any]) -> Explanation:
+def _written(evidence: Evidence, choice: ExplainerChoice, models: Models, text: str, more: dict[str, Any]) -> Explanation:
     author = choice.endpoint.model if choice.endpoint is not None else choice.name
-    recipe = {"prompt": PROMPT_VERSION, "choice": choice.to_json(), **more}
+    # The one parameter of a phrase's request that a model may do without: what it was asked for is in the choice, this is what it was.
+    dropped = {"dropped": ["temperature"]} if "temperature" in models.chat(choice).dropped else {}
+    recipe = {"prompt": PROMPT_VERSION, "choice": choice.to_json(), **more, **dropped}
     return Explanation(evidence.view.name, text, choice.name, author, recipe=recipe)
 
 

@@ -44,13 +44,13 @@ class Models:
         self._local: dict[str, Any] = {}
         self._simulators: dict[SimulatorChoice, Simulator] = {}
 
-    def chat(self, choice: ExplainerChoice) -> Chat:
+    def chat(self, choice: ExplainerChoice) -> PatientChat:
         """The model that a choice of explainer names."""
         if choice.endpoint is None:
             raise AtlasError(f"The explainer “{choice.name}” needs a language model: name an endpoint and a model.")
         return self.chat_at(choice.endpoint)
 
-    def chat_at(self, endpoint: Endpoint) -> Chat:
+    def chat_at(self, endpoint: Endpoint) -> PatientChat:
         """The chat model at an endpoint: one for all who ask, so that a model which thinks first is found out once. Raises AtlasError when
         it cannot be loaded."""
         if endpoint not in self._patient:

@@ -16,6 +16,8 @@ class PatientChat:
         self._chat = chat
         self.thoughts = 0
         """Tokens that are allowed beside the answer."""
+        self.dropped: set[str] = set()
+        """The parameters that the model was found to reject; they were left out of what was asked."""
 
     async def chat(
         self,
@@ -30,7 +32,7 @@ class PatientChat:
         """See `Chat`. max_tokens: of the answer alone."""
 
         async def ask() -> ChatAnswer:
-            return await self._chat.chat(
+            answer = await self._chat.chat(
                 messages,
                 max_tokens=max_tokens + self.thoughts,
                 temperature=temperature,
@@ -38,6 +40,8 @@ class PatientChat:
                 schema=schema,
                 n_sample=n_sample,
             )
+            self.dropped.update(answer.dropped)
+            return answer
 
         if self.thoughts:
             return await ask()

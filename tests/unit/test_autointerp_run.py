@@ -299,6 +299,14 @@ def test_a_unit_whose_explainer_declines_fails_alone(place: Place) -> None:
     assert by_unit[2].failed == ""
 
 
+def test_a_parameter_that_the_model_rejects_is_in_the_recipe(place: Place) -> None:
+    workspace, oracle = place
+    for name, rejects in (("explain-usual", {}), ("explain-warm", {"temperature": "temperature is not supported with this model"})):
+        with LlmEndpoint(answer=oracle.answer, rejects=rejects) as server:
+            found = explain(workspace, name, ExplainRequest(units(2), (asking(server),)))
+        assert [view.recipe.get("dropped", []) for view in found] == [list(rejects)] * 2
+
+
 def test_an_explanation_is_kept_when_its_revision_fails(place: Place) -> None:
     workspace, oracle = place
 
