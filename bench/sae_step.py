@@ -1,9 +1,9 @@
 """A step of training a dictionary, ours against published packages, alternating: `python -m bench.sae_step [--json]`.
 
 d = 576, 4,608 units, batches of 2,048 real activations (SmolLM2, resid.9), one thread each. Every maker is a process of its own and takes
-its steps in turn; ratios (ours over the other) are of CPU time within a round, medians over rounds. A package is used from the Python that its variable names,
-and left out with a reason otherwise: ATLAS_SAELENS_PYTHON (sae-lens), ATLAS_DICTLEARN_PYTHON (dictionary-learning), ATLAS_SPARSIFY_PYTHON
-(eai-sparsify).
+its steps in turn; ratios (ours over the other) are of CPU time within a round, medians over rounds. A package is used from the Python
+that its variable names, and left out with a reason otherwise: ATLAS_SAELENS_PYTHON (sae-lens), ATLAS_DICTLEARN_PYTHON
+(dictionary-learning), ATLAS_SPARSIFY_PYTHON (eai-sparsify).
 
 Ours is measured after as many steps as make it sparse, and at its first steps too, when every second unit is active: what is skipped
 depends on that. For the others it makes no difference.
