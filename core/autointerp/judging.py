@@ -109,8 +109,8 @@ def _scores(
             judged = replace(judged, reason="no calibration record could be simulated")
         elif judged.n_records == 0 and failures:
             judged = replace(judged, reason=f"no record could be simulated: {failures[0]}")
-        if simulator == ChatSimulator.name and control.explanation is not None:
-            recipe = recipe | how_graded([by_context[example.context] for example in chosen])
+        chat = simulator == ChatSimulator.name and control.explanation is not None
+        graded = how_graded([by_context[example.context] for example in chosen]) if chat else {}
         words = control.explanation
         other = control.role != "simulated" and words is not None
         found.append(
@@ -118,7 +118,7 @@ def _scores(
                 control.role, split, simulator, setting.simulator.method if control.role != "lookup" else "none", judged,
                 [example.context for example in chosen],
                 words.text if other and words is not None else "", str(words.unit) if other and words is not None else "",
-                recipe | ({"failures": failures} if failures else {}),
+                recipe | graded | ({"failures": failures} if failures else {}),
             )
         )  # fmt: skip
     return found

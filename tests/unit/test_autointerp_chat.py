@@ -4,14 +4,17 @@ import asyncio
 import json
 import math
 from collections.abc import Awaitable, Callable
-from typing import Any, TypeVar
+from types import SimpleNamespace
+from typing import Any, ClassVar, TypeVar, cast
 
 import numpy as np
 import pytest
 
 from core.autointerp.chat_answer import Mistake, expectations, read_activations
 from core.autointerp.chat_simulator import ChatSimulator, how_graded
-from core.autointerp.explanation import Explanation, Simulation, Text
+from core.autointerp.explanation import Example, Explanation, Origin, Simulation, Text
+from core.autointerp.judging import judge
+from core.autointerp.request import Setting
 from core.autointerp.scoring import score
 from core.llm.answers import TokenLogprobs
 from core.llm.client import Client
@@ -219,3 +222,29 @@ def test_the_question_holds_the_tokens_and_the_explanation_only() -> None:
 def test_nothing_but_the_right_entries_is_accepted() -> None:
     with pytest.raises(Mistake, match="no list"):
         read_activations('{"values": []}', ("a",))
+
+
+def test_each_kind_of_score_says_how_its_own_records_were_graded() -> None:
+    def example(origin: Origin, place: int) -> Example:
+        return Example(origin, place, f"d{place}", TEXT, np.array(VALUES, np.float64))
+
+    class Held(SimpleNamespace):
+        def scored_on(self, _: str) -> list[Example]:
+            return [example("top", 0), example("random", 1)]
+
+    class Answering:
+        name = ChatSimulator.name
+        recipe: ClassVar[dict[str, Any]] = {"prompt": "1"}
+        asked = 0
+
+        async def simulate(self, explanation: Explanation, text: Text) -> Simulation:
+            self.asked += 1
+            return Simulation(np.array(VALUES, np.float64), probabilities=np.zeros((len(text), 11)) if self.asked == 1 else None)
+
+    setting = Setting(kinds=("top-only", "random-only", "top-and-random"), controls=())
+    scores, _ = asyncio.run(judge(cast(Any, Held()), SAID, setting, Answering(), "test", (), 0))
+    recipes = {one.score.kind: one.recipe for one in scores}
+    assert {kind: recipe["graded"] for kind, recipe in recipes.items()} == {
+        "top-only": "by log probabilities", "random-only": "no", "top-and-random": "some records",
+    }  # fmt: skip
+    assert "after_1" not in recipes["random-only"]
