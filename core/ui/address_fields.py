@@ -119,7 +119,16 @@ class AddressFields:
         )  # fmt: skip
         return value.strip()
 
-    def several(self, name: str, label: str, options: Sequence[str], usual: Sequence[str], *, help: str | None = None) -> list[str]:
+    def several(
+        self,
+        name: str,
+        label: str,
+        options: Sequence[str],
+        usual: Sequence[str],
+        *,
+        names: Callable[[str], Any] = str,
+        help: str | None = None,
+    ) -> list[str]:
         """Some of `options`, in their order. The address has them with commas, and `none` for none."""
         given = state.raw(name)
         chosen = list(usual) if not given else [] if given == "none" else given.split(",")
@@ -134,7 +143,7 @@ class AddressFields:
             now = [one for one in options if one in st.session_state[key]]
             state.write(**{name: None if now == list(usual) else ",".join(now) or "none", **dict.fromkeys(self.resets)})
 
-        st.pills(label, options, key=key, selection_mode="multi", help=help, on_change=changed)
+        st.pills(label, options, key=key, selection_mode="multi", format_func=names, help=help, on_change=changed)
         return [one for one in options if one in chosen]
 
     def flag(self, name: str, label: str, *, help: str | None = None) -> bool:

@@ -16,6 +16,8 @@ from core.ui import theme, words
 DASHES = ("solid", "dash", "dot", "dashdot")
 SYMBOLS = ("circle", "square", "diamond", "triangle-up", "x", "triangle-down", "star", "pentagon")
 HEIGHT = 210
+_LIKE_THE_FIRST = 5
+"""The second blue of the series is left out: side by side every line needs a hue of its own."""
 _PLACES = ("top center", "bottom center", "middle right", "middle left")
 """Of labels, by family: points of two families are often close together."""
 _SETTLED = 0.05
@@ -79,8 +81,8 @@ class Point:
 
 
 def looks(number: int) -> list[Look]:
-    """Colours first, then dashes: no two of up to 32 are the same."""
-    hues = theme.series()
+    """Colours first, then dashes: no two of up to 28 are the same."""
+    hues = [hue for place, hue in enumerate(theme.series()) if place != _LIKE_THE_FIRST]
     return [Look(hues[i % len(hues)], DASHES[i // len(hues) % len(DASHES)], SYMBOLS[i % len(SYMBOLS)]) for i in range(number)]
 
 

@@ -59,14 +59,8 @@ def compare(server: Server, side: Sequence[Entry], frontier: Sequence[Entry]) ->
         return
     drawn = dict(zip((entry.key for entry in side), looks(len(side)), strict=True))
     st.html(table_html(side, drawn))
-    _texts(server, side)
-    measuring, _ = under_way(server)
-    lacking = [entry for entry in side if not entry.measured and entry.key not in measuring]
-    with st.container(horizontal=True, gap="small"):
-        if lacking and st.button(f"Measure {words_of(lacking)}", key="measure_compared"):
-            measure(server, lacking)
-        _save("Save the numbers as CSV", lambda: to_csv(side), "comparison.csv")
-        _save("Save the densities as CSV", lambda: density_csv(side), "densities.csv")
+    quiet(_texts(side))
+    _buttons(server, side)
     left, right = st.columns([1, 1], gap="large")
     with left:
         _densities(side, drawn)
@@ -149,22 +143,36 @@ def _metric_line(metric: Metric, found: Sequence[Entry]) -> str:
     return f'<tr><th scope="row" title="{tip}">{html.escape(metric.label)}{unit}</th>{cells}</tr>'
 
 
-def _texts(server: Server, found: Sequence[Entry]) -> None:
-    """On what the numbers were measured; where that is not the same, a button that makes it so."""
-    by_text: dict[str, list[Entry]] = {}
+def _buttons(server: Server, side: Sequence[Entry]) -> None:
+    """Measuring what lacks numbers, or all on one text where their texts differ; and the numbers as files."""
+    measuring, _ = under_way(server)
+    lacking = [entry for entry in side if not entry.measured and entry.key not in measuring]
+    alike = one_text(side) if len(_by_text(side)) > 1 and not measuring.intersection(entry.key for entry in side) else None
+    with st.container(horizontal=True, gap="small"):
+        if alike is not None and st.button("Measure all on one text", key="measure_alike"):
+            submit(server, [alike])
+        if lacking and st.button(f"Measure {words_of(lacking)}", key="measure_compared"):
+            measure(server, lacking)
+        _save("Save the numbers as CSV", lambda: to_csv(side), "comparison.csv")
+        _save("Save the densities as CSV", lambda: density_csv(side), "densities.csv")
+
+
+def _by_text(found: Sequence[Entry]) -> list[list[Entry]]:
+    """Those that were measured, by the text of that."""
+    groups: dict[str, list[Entry]] = {}
     for entry in found:
         if entry.current:
-            by_text.setdefault(text_of(entry), []).append(entry)
-    if len(by_text) == 1:
-        quiet(f"Measured on {measured_on(next(iter(by_text.values()))[0])}.")
-    elif by_text:
-        said = "; ".join(f"{', '.join(one.info.name for one in some)} on {measured_on(some[0])}" for some in by_text.values())
-        quiet(f"Not all were measured on the same text, so small differences mean nothing: {said}.")
-        request = one_text(found)
-        measuring, _ = under_way(server)
-        busy = any(entry.key in measuring for entry in found)
-        if request is not None and st.button("Measure all on one text", key="measure_alike", disabled=busy):
-            submit(server, [request])
+            groups.setdefault(text_of(entry), []).append(entry)
+    return list(groups.values())
+
+
+def _texts(found: Sequence[Entry]) -> str:
+    """On what the numbers were measured, and whether that is the same."""
+    groups = _by_text(found)
+    if len(groups) < 2:
+        return f"Measured on {measured_on(groups[0][0])}." if groups else "None of them has been measured yet."
+    said = "; ".join(f"{', '.join(one.info.name for one in some)} on {measured_on(some[0])}" for some in groups)
+    return f"Not all were measured on the same text, so small differences mean nothing: {said}."
 
 
 def _densities(found: Sequence[Entry], drawn: Mapping[str, Look]) -> None:

@@ -1,11 +1,13 @@
 """The form that makes baselines: neurons, random directions, PCA and ICA, as dictionaries that anything can be held against."""
 
+import itertools
 from typing import Any
 
 import streamlit as st
 
 from core.bases.fit_request import BASELINES, MAX_TOKENS, FitRequest
-from core.bases.shelf import shelved
+from core.bases.shelf import check_free, shelved
+from core.errors import AtlasError
 from core.ui.address_fields import AddressFields
 from core.ui.dictionary_estimate import fit_expected
 from core.ui.dictionary_job import job_fields, model_field, start_button
@@ -27,9 +29,12 @@ def fit_form(server: Server, fields: AddressFields) -> None:
     with first:
         model = attempt(lambda: model_field(server, fields))
     with second:
-        families = fields.several("families", "Baselines", BASELINES, ("random", "pca"))
+        families = fields.several("families", "Baselines", BASELINES, ("random", "pca"), names=FAMILIES.__getitem__)
     with third:
-        sites = fields.text("sites", "Sites", usual="resid.0", hint="resid.9 or resid.0-5", help="mlp.all, resid.0-5, mlp.3,attn.3.")
+        layers = 2 if isinstance(model, AtlasError) else model.layers or 2
+        sites = fields.text(
+            "sites", "Sites", usual=f"resid.{layers // 2}", hint="resid.9 or resid.0-5", help="mlp.all, resid.0-5, mlp.3,attn.3."
+        )
     with fourth:
         top = fields.number(
             "top", "Keep the top", 1, 1 << 20, None, hint="all", help="Only so many of the largest codes of a token: the paper's control."
@@ -59,9 +64,13 @@ def fit_form(server: Server, fields: AddressFields) -> None:
 
 
 def _replaced(server: Server, request: FitRequest, layers: int | None) -> str:
-    """A sentence about dictionaries of the same names that are there: they are made anew."""
+    """A sentence about baselines of the same names that are there: they are made anew. Raises AtlasError for a name that another has."""
     sites = parse_sites(request.sites, layers or _MANY_LAYERS)
-    names = {request.name_of(family) for family in request.families}
-    there = [one.info for one in shelved(server.workspace) if one.info.subject == request.model and one.info.name in names]
-    keys = [f"{info.name} at {info.site}" for info in there if info.site in sites]
-    return f"Made anew: {', '.join(keys[:6])}{' …' if len(keys) > 6 else ''}." if keys else ""
+    there = {(one.info.site, one.info.name) for one in shelved(server.workspace) if one.info.subject == request.model}
+    anew: list[str] = []
+    for site, family in itertools.product(sites, request.families):
+        name = request.name_of(family)
+        if (site, name) in there:
+            check_free(server.workspace, request.model, site, name, lambda before, family=family: before.family == family)
+            anew.append(f"{name} at {site}")
+    return f"Made anew: {', '.join(anew[:6])}{' …' if len(anew) > 6 else ''}." if anew else ""

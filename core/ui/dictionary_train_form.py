@@ -6,7 +6,7 @@ from typing import Any, get_args
 import streamlit as st
 
 from core.bases.info import Centre
-from core.bases.shelf import shelved
+from core.bases.shelf import check_free, shelved
 from core.bases.train_request import KINDS, Reduction, TrainRequest, contexts_for
 from core.errors import AtlasError
 from core.subject.info import registered
@@ -172,10 +172,6 @@ def free_name(server: Server, model: str, site: str, wanted: str) -> str:
 
 def _check_names(server: Server, request: TrainRequest) -> None:
     """Raises AtlasError when a dictionary of one of the names is there: the run would refuse to replace it."""
-    if request.model not in registered(server.workspace):
-        return
-    site = Site.parse(request.site)
-    taken = {one.info.name for one in shelved(server.workspace, request.model) if one.info.site == site}
-    found = next((name for name in request.names() if name in taken), None)
-    if found is not None:
-        raise AtlasError(f"There is a dictionary “{found}” at {site} of {request.model} already: choose another name.")
+    if request.model in registered(server.workspace):
+        for name in request.names():
+            check_free(server.workspace, request.model, Site.parse(request.site), name, lambda before: False)

@@ -16,6 +16,7 @@ Theme = Literal["light", "dark"]
 PAGES = {
     "overview": ("", "tr.row"),
     "explore": ("explore", "tr.row"),
+    "features": ("features", ".st-key-start_dictionary_run"),
     "unit": ("unit?unit=smollm2-135m-instruct/mlp.22/neurons/91", ".row .peak"),
     "try_text": ("try_text", ".fg .text button"),
     "explain": ("explain", "tr.row"),

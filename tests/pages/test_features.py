@@ -155,7 +155,7 @@ def test_a_name_that_is_taken_is_refused_and_the_usual_one_is_free(workspace: Wo
     assert alerts(page) == []
     assert "tied-r4-2:" in shown(page)
     page = opened(make="train", model="tiny", at="mlp", layer="1", name="tied-r4")
-    assert alerts(page) == ["There is a dictionary “tied-r4” at mlp.1 of tiny already: choose another name."]
+    assert alerts(page) == ["There is a dictionary “tied-r4” at mlp.1 of tiny already: choose another name, or remove that one."]
 
 
 def test_loading_is_queued_as_the_address_says(workspace: Workspace, opened: Open) -> None:
@@ -194,6 +194,11 @@ def test_baselines_are_queued_and_say_what_they_replace(workspace: Workspace, op
     (run,) = Registry(workspace).list()
     request = FitRequest.from_params(run.params)
     assert (run.kind, request.families, request.sites, request.k) == ("basis", ("pca", "ica"), "mlp.0-1", None)
+    write_dictionary(workspace, "ica", alpha=None)
+    assert (
+        "There is a dictionary “ica” at mlp.1 of tiny already"
+        in alerts(opened(make="baselines", model="tiny", families="ica", sites="mlp.1"))[0]
+    )
     assert alerts(opened(make="baselines", model="tiny", sites="mlp.9"))[0].endswith("the model's layers are 0 to 1.")
     assert alerts(opened(make="baselines", model="tiny", families="none"))[0].startswith("No baseline was chosen")
 
