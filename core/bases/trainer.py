@@ -198,7 +198,6 @@ class Trainer:
                     "alpha": member.alpha,
                     "tokens": self.seen,
                     "step": self.step,
-            "pointed": self.pointed,
                     "loss": loss / d if self.request.mse_reduction == "mean" else loss,
                     "mse": squared / d,
                     "l1": l1,
@@ -236,6 +235,7 @@ class Trainer:
         sums = [[member.sums.squared, member.sums.l1, member.sums.l0, member.bad] for member in self.members]
         document = {
             "step": self.step,
+            "pointed": self.pointed,
             "stream": counters,
             "scale": self.how.scale,
             "bias_rate": self.bias_rate,
