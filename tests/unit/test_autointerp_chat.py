@@ -5,7 +5,7 @@ import json
 import math
 from collections.abc import Awaitable, Callable
 from types import SimpleNamespace
-from typing import Any, ClassVar, TypeVar, cast
+from typing import Any, TypeVar, cast
 
 import numpy as np
 import pytest
@@ -233,9 +233,10 @@ def test_each_kind_of_score_says_how_its_own_records_were_graded() -> None:
             return [example("top", 0), example("random", 1)]
 
     class Answering:
-        name = ChatSimulator.name
-        recipe: ClassVar[dict[str, Any]] = {"prompt": "1"}
-        asked = 0
+        def __init__(self) -> None:
+            self.name = ChatSimulator.name
+            self.recipe: dict[str, Any] = {"prompt": "1"}
+            self.asked = 0
 
         async def simulate(self, explanation: Explanation, text: Text) -> Simulation:
             self.asked += 1
