@@ -3,7 +3,7 @@
 import csv
 import io
 import math
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -104,10 +104,10 @@ def test_the_figure_has_a_line_a_basis_with_the_means_of_its_scores(studied: Wor
         assert cell.score.low <= cell.score.value <= cell.score.high
     better, worse = (one.cells[0].score for one in series)
     assert better.low > worse.high
-    figure = basis_figure(series)
-    assert [trace.name for trace in figure.data] == [NAME, NEURONS]
-    assert [trace.y[0] for trace in figure.data] == [pytest.approx(one.cells[0].score.value) for one in series]
-    assert len({trace.marker.symbol for trace in figure.data}) == 2  # told apart without colour
+    traces: tuple[Any, ...] = cast(Any, basis_figure(series)).data
+    assert [trace.name for trace in traces] == [NAME, NEURONS]
+    assert [trace.y[0] for trace in traces] == [pytest.approx(one.cells[0].score.value) for one in series]
+    assert len({trace.marker.symbol for trace in traces}) == 2  # told apart without colour
 
 
 def test_the_control_is_a_line_of_its_own(studied: Workspace) -> None:

@@ -169,7 +169,7 @@ def test_a_feature_whose_dictionary_was_removed_is_still_shown(workspace: Worksp
     from core.bases import shelf
 
     write_synthetic_features(workspace)
-    shelf.remove(shelf.find(workspace, "tiny", SITE, NAME))
+    shelf.remove(workspace, f"tiny/{SITE}/{NAME}")
     page = open_page(workspace, "unit", unit=name(2))
     assert not page.exception
     assert "α" not in dict(tables(page)["Dictionary"]["facts"])
