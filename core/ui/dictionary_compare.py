@@ -207,7 +207,7 @@ def _frontiers(found: Sequence[Entry]) -> None:
 
 
 _STYLE = """<style>
-.dc {overflow-x: auto} .dc table {border-collapse: collapse; font-size: .86rem; font-variant-numeric: tabular-nums}
+.dc {overflow-x: auto} .dc table {border-collapse: separate; border-spacing: 0; font-size: .86rem; font-variant-numeric: tabular-nums}
 .dc th, .dc td {border: 0; border-bottom: 1px solid var(--na-hairline); padding: .28rem 1.6rem .28rem 0; text-align: right;
   background: none; color: var(--na-text); font-weight: 400; vertical-align: top}
 .dc th:first-child {text-align: left; color: var(--na-muted); white-space: nowrap; position: sticky; left: 0;

@@ -102,10 +102,12 @@ def test_from_the_form_to_a_trained_measured_and_indexed_dictionary(browser: Bro
         view.see("units, memory and time are known once the model's configuration has been read")
         view.page.get_by_role("button", name="Start training").click()
         view.page.wait_for_url(re.compile("run=sae-"))
-        expect(view.page.locator(".st-key-curve_explained_variance .js-plotly-plot")).to_be_visible(timeout=LONG)
+        curve = view.page.locator(".st-key-curve_explained_variance .js-plotly-plot")
+        expect(curve.first).to_be_visible(timeout=LONG)
         expect(rows(view)).to_have_count(2, timeout=LONG)
         expect(view.page.locator(".na-state").first).to_have_text("done", timeout=PATIENCE)
         view.settled()
+        expect(curve).to_have_count(1)
 
         view.page.get_by_role("button", name="Measure the 2 that lack numbers").click()
         expect(row(view, "mine-a0.5").locator("td.number").nth(2)).to_have_text(re.compile(r"\d"), timeout=LONG)
