@@ -120,9 +120,8 @@ def remove(workspace: Workspace, name: str) -> str:
     One whose description is damaged goes too, by its whole key. Raises AtlasError.
     """
     parts = name.split("/")
-    folder = folder_of(workspace, parts[0], Site.parse(parts[1]), parts[2]) if len(parts) == 3 else find_named(workspace, name).folder
-    if not folder.is_dir():
-        raise AtlasError(f"There is no dictionary “{shown(name)}” here.")
+    whole = folder_of(workspace, parts[0], Site.parse(parts[1]), parts[2]) if len(parts) == 3 else None
+    folder = whole if whole is not None and whole.is_dir() else find_named(workspace, name).folder
     shutil.rmtree(folder)
     return f"{folder.parent.parent.name}/{folder.parent.name}/{folder.name}"
 

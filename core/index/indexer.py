@@ -143,7 +143,9 @@ class _Publisher:
         try:
             part = self.merge(parts)
         except AtlasError:
-            if all(part.folder.is_dir() for part in parts.values()):
+            # A part's folder is there until its last file is removed: only that a newer one is there tells that it was replaced.
+            newest = newest_parts(self._job.run_dir)
+            if all(newest[number].folder == part.folder for number, part in parts.items() if number in newest):
                 raise
             return False
         self.publish(part)
