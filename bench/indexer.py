@@ -24,6 +24,7 @@ from core.corpus.build import build_slice
 from core.corpus.spec import CorpusSpec
 from core.index.files import write_sketch
 from core.index.reader import ShareReader, deriver, token_totals
+from core.index.request import IndexRequest
 from core.index.sketch import Sketch
 from core.subject.info import subject_folder
 from core.subject.load import load_subject
@@ -32,19 +33,17 @@ from core.units import NEURONS, Site, parse_sites
 from core.vocab import Vocab
 from core.workspace import Workspace
 
-BLOCK = 32
 
-
-def measure(rounds: int, warm: int, dtype: str) -> dict[str, object]:
+def measure(rounds: int, warm: int, dtype: str, block: int) -> dict[str, object]:
     """Seconds a block of each variant, and what follows from them."""
     with tempfile.TemporaryDirectory() as folder:
         workspace = Workspace.open(folder)
         subject = load_subject(workspace, "default", dtype=dtype)
         vocab = Vocab.load(subject_folder(workspace, subject.info.slug) / "vocab.parquet")
-        contexts = warm + rounds * BLOCK
+        contexts = warm + rounds * block
         piece = build_slice(workspace, CorpusSpec("embedded", contexts), SubjectTokenizer(subject, vocab))
         sites = {site: basis_at(workspace, subject, site, NEURONS) for site in parse_sites("mlp.all", subject.info.n_layers)}
-        reader = ShareReader(Path(folder), subject, piece, vocab, NEURONS, sites, BLOCK)
+        reader = ShareReader(Path(folder), subject, piece, vocab, NEURONS, sites, block)
 
         def sketches() -> dict[Site, Sketch]:
             return {site: Sketch(str(site), NEURONS, basis.units, reader.contexts) for site, basis in sites.items()}
@@ -52,13 +51,13 @@ def measure(rounds: int, warm: int, dtype: str) -> dict[str, object]:
         full, ends = sketches(), sketches()
         with ThreadPoolExecutor(reader.threads) as pool:
             memory = []
-            for number in range(warm // BLOCK):
+            for number in range(warm // block):
                 reader.add_block(full, number, pool)
                 reader.add_block(ends, number, pool, everything=False)
                 memory.append(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
 
             def bare(number: int) -> None:
-                rows = piece.tokens[number * BLOCK : (number + 1) * BLOCK]
+                rows = piece.tokens[number * block : (number + 1) * block]
                 with torch.inference_mode():
                     subject.model.base_model(input_ids=torch.from_numpy(rows.astype(np.int64)), use_cache=False)
 
@@ -71,7 +70,7 @@ def measure(rounds: int, warm: int, dtype: str) -> dict[str, object]:
             wall: dict[str, list[float]] = {name: [] for name in variants}
             cpu: dict[str, list[float]] = {name: [] for name in variants}
             for round_number in range(rounds):
-                number = warm // BLOCK + round_number
+                number = warm // block + round_number
                 names = list(variants)
                 for name in names[round_number % 3 :] + names[: round_number % 3]:
                     start, used = time.perf_counter(), time.process_time()
@@ -93,6 +92,7 @@ def measure(rounds: int, warm: int, dtype: str) -> dict[str, object]:
             "dtype": dtype,
             "threads": torch.get_num_threads(),
             "matmul": subject.provenance()["matmul"],
+            "block": block,
             "warm_contexts": warm,
             "rounds": rounds,
             "bare_tokens_per_second": tokens / statistics.median(wall["bare"]),
@@ -115,9 +115,10 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--warm", type=int, default=1024)
     parser.add_argument("--dtype", default="float32")
+    parser.add_argument("--block", type=int, default=IndexRequest.block, help="contexts in a forward pass; the default is the program's")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
-    found = measure(options.rounds, options.warm, options.dtype)
+    found = measure(options.rounds, options.warm, options.dtype, options.block)
     if options.json:
         sys.stdout.write(json.dumps(found, indent=1) + "\n")
         return 0
