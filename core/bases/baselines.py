@@ -127,8 +127,12 @@ def signed(
     name: str,
     k: int | None,
     recipe: Mapping[str, Any],
+    head: int | None = None,
 ) -> Dictionary:
-    """A dictionary of the directions and their negatives. mean: μ [d]. k: keep so many codes a token, None for all. Raises AtlasError."""
+    """A dictionary of the directions and their negatives. mean: μ [d]. k: keep so many codes a token, None for all.
+
+    head: whose part of the site it reads, None for the whole of it. Raises AtlasError.
+    """
     tied = directions.encode is directions.decode
     info = BasisInfo(
         name=name,
@@ -139,6 +143,7 @@ def signed(
         d_in=directions.encode.shape[1],
         units=2 * len(directions.encode),
         weights_hash=subject.weights_hash,
+        head=head,
         k=k,
         tied=tied,
         subtract_decoder_bias=True,

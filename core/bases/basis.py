@@ -8,6 +8,7 @@ from torch import Tensor
 
 from core.bases import shelf
 from core.bases.dictionary import Dictionary, load
+from core.bases.part import part_read
 from core.errors import AtlasError
 from core.subject.subject import Subject
 from core.units import NEURONS, Site
@@ -69,7 +70,5 @@ def basis_at(workspace: Workspace, subject: Subject, site: Site, name: str, expe
         raise AtlasError(f"The dictionary {one.info.key} was made for other weights of {subject.info.slug}: train or import it again.")
     if expected is not None and expected != one.hash:
         raise AtlasError(f"The dictionary {one.info.key} is another one than was indexed: index it again.")
-    reads = one.info.d_in
-    if reads != width and (one.info.head is None or (one.info.head + 1) * reads > width):
-        raise AtlasError(f"The dictionary {one.info.key} reads {reads:,} numbers and {site} of {subject.info.slug} has {width:,}.")
+    part_read(subject, one.info)
     return Basis(site, one.info.units, load(one, subject.device), one.hash)

@@ -101,10 +101,7 @@ class Dictionary:
 
     def cut(self, activations: Tensor) -> Tensor:
         """The part of a site's activations [..., width] that the dictionary reads: all of it, or one head's. float32."""
-        if self.info.head is None:
-            return activations.float()
-        start = self.info.head * self.info.d_in
-        return activations[..., start : start + self.info.d_in].float()
+        return (activations if self.info.head is None else activations[..., self.info.reads]).float()
 
     def prepare(self, x: Tensor) -> Prepared:
         """x: [..., d_in], cut."""
@@ -161,8 +158,7 @@ class Dictionary:
         if self.info.head is None:
             return rows
         whole = rows.new_zeros(self.info.units, width)
-        start = self.info.head * self.info.d_in
-        whole[:, start : start + self.info.d_in] = rows
+        whole[:, self.info.reads] = rows
         return whole
 
     def save(self, workspace: Workspace) -> Shelved:

@@ -13,7 +13,9 @@ from core.bases.baselines import ICA_NUMBERS, fit, signed
 from core.bases.batches import batches, count_tokens
 from core.bases.fit_request import Baseline, FitRequest
 from core.bases.held_out import Ranks
+from core.bases.info import BasisInfo
 from core.bases.moments import Moments
+from core.bases.part import Part, part_of
 from core.bases.prepare import Job, load_job
 from core.bases.shelf import Shelved, check_free, check_weights, find
 from core.corpus.slice import Slice
@@ -33,10 +35,14 @@ def run_fit(workspace: Workspace, run_dir: Path, params: dict[str, Any], progres
     request = FitRequest.from_params(params)
     job = load_job(workspace, request, progress)
     sites = parse_sites(request.sites, job.subject.info.n_layers)
+    for site in sites:
+        part_of(job.subject, site, request.head)  # a wrong head is told before anything is read
     done: dict[tuple[Site, Baseline], Shelved] = {}
     for site in sites:
         for family in request.families:
-            check_free(workspace, job.subject.info.slug, site, request.name_of(family), lambda info, family=family: info.family == family)
+            check_free(
+                workspace, job.subject.info.slug, site, request.name_of(family), lambda info, family=family: _is_like(info, request, family)
+            )
             made = _made(workspace, job, site, request.name_of(family), run_dir.name)
             if made is not None:
                 done[site, family] = made
@@ -78,6 +84,7 @@ def _fit(
         moments.mean,
         subject=job.subject.info,
         site=site,
+        head=request.head,
         family=family,
         name=request.name_of(family),
         k=request.k,
@@ -91,13 +98,13 @@ def _fit(
 
 def _read(job: Job, sites: Sequence[Site], ranks: Ranks, request: FitRequest, progress: Progress) -> dict[Site, Moments]:
     """One pass over the contexts of `ranks`, to the last of the sites."""
-    widths = job.subject.info.widths
     total = count_tokens(job.piece, ranks)
     if total < 2:
         raise AtlasError("The text has fewer than two tokens to fit on: choose more text.")
     moments: dict[Site, Moments] = {}
-    for site in sites:
-        width = widths[site.kind]
+    parts = {site: part_of(job.subject, site, request.head) for site in sites}
+    for site, part in parts.items():
+        width = part.width
         wanted = min(total, request.ica_tokens, max(1, ICA_NUMBERS // width)) if "ica" in request.families else 0
         kept = np.sort(np.random.default_rng(request.seed).choice(total, wanted, replace=False))
         moments[site] = Moments(width, kept)
@@ -106,11 +113,11 @@ def _read(job: Job, sites: Sequence[Site], ranks: Ranks, request: FitRequest, pr
     for batch in batches(job.piece, ranks, _CONTEXTS):
         counted = batch.counted.to(job.subject.device)
 
-        def handler(into: Moments, counted: Tensor = counted) -> Callable[[Tensor], None]:
-            return lambda activations: into.add(activations[counted].float())
+        def handler(part: Part, into: Moments, counted: Tensor = counted) -> Callable[[Tensor], None]:
+            return lambda activations: into.add(part.of(activations)[counted].float())
 
         with torch.inference_mode():
-            job.subject.read(batch.tokens, {site: handler(into) for site, into in moments.items()})
+            job.subject.read(batch.tokens, {site: handler(parts[site], into) for site, into in moments.items()})
         done += len(batch.tokens)
         progress.update(done, len(ranks), "", "contexts")
     return moments
@@ -130,7 +137,7 @@ def _groups(sites: Sequence[Site], job: Job, request: FitRequest) -> Iterable[li
     group: list[Site] = []
     held = 0
     for site in sites:
-        width = job.subject.info.widths[site.kind]
+        width = part_of(job.subject, site, request.head).width
         size = 8 * width * width + (4 * min(width * request.ica_tokens, ICA_NUMBERS) if "ica" in request.families else 0)
         if group and held + size > _BYTES:
             yield group
@@ -139,6 +146,11 @@ def _groups(sites: Sequence[Site], job: Job, request: FitRequest) -> Iterable[li
         held += size
     if group:
         yield group
+
+
+def _is_like(before: BasisInfo, request: FitRequest, family: Baseline) -> bool:
+    """Whether a dictionary on the shelf is an earlier one of the kind that is made: it may be replaced."""
+    return before.family == family and before.head == request.head
 
 
 def _made(workspace: Workspace, job: Job, site: Site, name: str, run: str) -> Shelved | None:

@@ -92,6 +92,12 @@ class BasisInfo:
         return f"{self.subject}/{self.site}/{self.name}"
 
     @property
+    def reads(self) -> slice:
+        """The part of the site's vector that it reads: heads lie side by side."""
+        start = (self.head or 0) * self.d_in
+        return slice(start, start + self.d_in)
+
+    @property
     def sparse(self) -> bool:
         """Whether few units are active on a token, so that every non-zero code can be kept."""
         return self.family in ("sae", "transcoder") or self.rule == "topk"

@@ -13,6 +13,8 @@ from core.subject.architectures import named_architecture
 
 DEFAULT_MODEL = "smollm2-135m-instruct"
 DTYPES = ("float32", "bfloat16")
+MAX_HEAD = 10_000
+"""Heads are counted up to here before the model is known."""
 _LONGEST = 1024
 _DEVICE = re.compile(r"auto|(cpu|cuda|mps)(:\d{1,3})?")
 

@@ -16,9 +16,10 @@ from core.bases.dictionary import Dictionary
 from core.bases.held_out import Ranks
 from core.bases.losses import Predictions, contexts_at_once, loss_metrics
 from core.bases.metric_names import BOS_RULE, OUTPUTS
+from core.bases.part import Part, part_read
 from core.bases.reconstruction import Reconstruction, Spread
 from core.corpus.slice import Slice
-from core.errors import AtlasError, shown
+from core.errors import AtlasError
 from core.subject.edits import Edit
 from core.subject.subject import Subject
 from core.units import Site
@@ -26,19 +27,6 @@ from core.units import Site
 _CONTEXTS = 32
 """Contexts in one pass to the sites."""
 _UNMEASURED = "Only the site was looked at, not the model's output."
-
-
-@dataclass(frozen=True)
-class _Place:
-    """What a dictionary reads: a whole site, or one head's part of it."""
-
-    site: Site
-    start: int
-    width: int
-    whole: bool
-
-    def units(self) -> Tensor | None:
-        return None if self.whole else torch.arange(self.start, self.start + self.width)
 
 
 @dataclass
@@ -71,7 +59,7 @@ def measure(
     Each document has the metrics by name, `tokens`, `contexts`, `output_tokens`, `excluded` (what was not counted) and `undefined`: why a
     metric is None. Raises AtlasError for a dictionary that does not fit the subject, and for text without a counted token.
     """
-    places = [_place(subject, dictionary) for dictionary in dictionaries]
+    places = [_part(subject, dictionary) for dictionary in dictionaries]
     dictionaries = [dictionary.to(subject.device) for dictionary in dictionaries]
     ahead = output_ranks if output_ranks is not None else ranks
     if not count_tokens(piece, ranks):
@@ -102,27 +90,18 @@ class _Steps:
         self._tell(self._done, self._total)
 
 
-def _place(subject: Subject, dictionary: Dictionary) -> _Place:
+def _part(subject: Subject, dictionary: Dictionary) -> Part:
     info, card = dictionary.info, subject.info
     if info.subject != card.slug or (info.weights_hash is not None and info.weights_hash != card.weights_hash):
         raise AtlasError(
             f"The dictionary {info.key} belongs to another model than {card.slug}: measure it with the model that it was made for."
         )
-    if info.site.layer >= card.n_layers:
-        raise AtlasError(f"{info.site} is out of range: the layers of {card.slug} are 0 to {card.n_layers - 1}.")
-    width = card.widths[info.site.kind]
-    start = (info.head or 0) * info.d_in
-    if (info.head is None and info.d_in != width) or start + info.d_in > width:
-        part = "" if info.head is None else f", head {info.head}"
-        raise AtlasError(
-            f"The dictionary {shown(info.name)} reads {info.d_in:,} numbers{part}, and {info.site} of {card.slug} has {width:,}."
-        )
-    return _Place(info.site, start, info.d_in, info.head is None)
+    return part_read(subject, info)
 
 
 def _reconstruct(
-    subject: Subject, dictionaries: Sequence[Dictionary], places: Sequence[_Place], piece: Slice, ranks: Ranks, steps: _Steps
-) -> tuple[dict[_Place, Spread], list[Reconstruction]]:
+    subject: Subject, dictionaries: Sequence[Dictionary], places: Sequence[Part], piece: Slice, ranks: Ranks, steps: _Steps
+) -> tuple[dict[Part, Spread], list[Reconstruction]]:
     """Read the text once to all sites."""
     spreads = {place: Spread(place.width) for place in places}
     sums = [Reconstruction(dictionary) for dictionary in dictionaries]
@@ -134,7 +113,7 @@ def _reconstruct(
                 x = activations[counted].float()
                 for place, spread in spreads.items():
                     if place.site == site:
-                        spread.add(x[:, place.start : place.start + place.width])
+                        spread.add(place.of(x))
                 for dictionary, total in zip(dictionaries, sums, strict=True):
                     if dictionary.info.site == site:
                         total.add(dictionary.cut(x))
@@ -149,8 +128,8 @@ def _reconstruct(
 def _replace(
     subject: Subject,
     dictionaries: Sequence[Dictionary],
-    places: Sequence[_Place],
-    means: Mapping[_Place, Tensor],
+    places: Sequence[Part],
+    means: Mapping[Part, Tensor],
     piece: Slice,
     ranks: Ranks,
     steps: _Steps,

@@ -12,7 +12,8 @@ def title(kind: str, params: Mapping[str, Any]) -> str:
     if kind == "sae":
         alphas = params.get("alphas")
         many = f"{len(alphas)} alphas" if isinstance(alphas, list) and len(alphas) > 1 else None
-        return _line(f"Train {_text(params, 'name') or 'a dictionary'}", _text(params, "kind"), many, *_where(params, "site"))
+        named = f"Train {_text(params, 'name') or 'a dictionary'}"
+        return _line(named, _text(params, "kind"), many, _head(params), *_where(params, "site"))
     if kind == "dictionary":
         return _line(
             f"Import {_text(params, 'source') or 'a dictionary'}", _text(params, "file"), _text(params, "site"), _text(params, "model")
@@ -21,7 +22,7 @@ def title(kind: str, params: Mapping[str, Any]) -> str:
         families = params.get("families")
         names = ", ".join(map(str, families)) if isinstance(families, list) else "baselines"
         kept = f"top {params['k']}" if isinstance(params.get("k"), int) else None
-        return _line(f"Fit {names}", kept, *_where(params, "sites"))
+        return _line(f"Fit {names}", kept, _head(params), *_where(params, "sites"))
     if kind == "measure":
         keys = params.get("dictionaries")
         keys = [str(key) for key in keys] if isinstance(keys, list) else []
@@ -34,6 +35,11 @@ def _where(params: Mapping[str, Any], site: str) -> list[str | None]:
     corpus = params.get("corpus")
     source = str(corpus["source"]) if isinstance(corpus, Mapping) and "source" in corpus else None
     return [_text(params, site), _text(params, "model"), source]
+
+
+def _head(params: Mapping[str, Any]) -> str | None:
+    head = params.get("head")
+    return f"head {head}" if isinstance(head, int) else None
 
 
 def _text(params: Mapping[str, Any], name: str) -> str | None:

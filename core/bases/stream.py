@@ -13,10 +13,10 @@ from torch import Tensor
 
 from core.bases.batches import batches
 from core.bases.held_out import Ranks
+from core.bases.part import Part
 from core.corpus.slice import Slice
 from core.errors import AtlasError
 from core.subject.subject import Subject
-from core.units import Site
 
 _CONTEXTS, _VECTORS = 0, 1
 """What an order is of; part of what seeds it."""
@@ -24,14 +24,16 @@ _CONTEXTS, _VECTORS = 0, 1
 
 @dataclass(frozen=True)
 class Source:
-    """Where the activations come from. start, width: the part of the site's vector that is taken (all of it, or one head's)."""
+    """Where the activations come from. part: of the site's vector, all of it or one head's."""
 
     subject: Subject
     piece: Slice
     ranks: Ranks
-    site: Site
-    start: int
-    width: int
+    part: Part
+
+    @property
+    def width(self) -> int:
+        return self.part.width
 
     def read(self, ranks: Ranks) -> Tensor:
         """Activations [tokens, width], float32 on the CPU, of all counted tokens of some contexts, from one forward pass."""
@@ -39,10 +41,10 @@ class Source:
         for batch in batches(self.piece, ranks, len(ranks)):
 
             def take(activations: Tensor, counted: Tensor = batch.counted) -> None:
-                chosen = activations[..., self.start : self.start + self.width][counted.to(activations.device)]
+                chosen = self.part.of(activations)[counted.to(activations.device)]
                 found.append(chosen.to("cpu", torch.float32))
 
-            self.subject.read(batch.tokens, {self.site: take})
+            self.subject.read(batch.tokens, {self.part.site: take})
         return torch.cat(found)
 
 

@@ -6,7 +6,7 @@ from typing import Any, ClassVar, Literal, cast, get_args
 
 from core.bases.held_out import SHARE
 from core.bases.info import MAX_UNITS, NEURONS, Centre
-from core.bases.job_request import JobRequest
+from core.bases.job_request import MAX_HEAD, JobRequest
 from core.corpus.spec import MAX_CONTEXTS, check_whole
 from core.errors import AtlasError, shown
 from core.units import Site, check_slug
@@ -77,7 +77,7 @@ class TrainRequest(JobRequest):
         if self.head is not None:
             if site.kind != "attn":
                 raise AtlasError(f"{site} has no heads: only attn sites do.")
-            check_whole("The head", self.head, 0, 10_000)
+            check_whole("The head", self.head, 0, MAX_HEAD)
         if self.kind not in KINDS:
             raise AtlasError(f"“{shown(str(self.kind))}” is not a kind of dictionary that can be trained: choose {' or '.join(KINDS)}.")
         if self.mse_reduction not in get_args(Reduction):

@@ -14,6 +14,7 @@ from core.bases.curves import CurveWriter
 from core.bases.dictionary import Dictionary
 from core.bases.info import BasisInfo
 from core.bases.metrics import measure
+from core.bases.part import part_of
 from core.bases.prepare import Job, load_job
 from core.bases.shelf import Shelved, check_free
 from core.bases.stream import Source, Stream
@@ -38,7 +39,7 @@ def run_train(workspace: Workspace, run_dir: Path, params: dict[str, Any], progr
     job = load_job(workspace, request, progress)
     source = source_of(job, request)
     request.units(source.width)
-    _check_names(workspace, job, source.site, request, run_dir.name)
+    _check_names(workspace, job, source.part.site, request, run_dir.name)
     stream = Stream(source, batch=request.batch, buffer=request.buffer, block=request.block, seed=request.seed)
     saved = checkpoint.load(run_dir)
     curves = CurveWriter(run_dir, int(saved[1]["curves"]) if saved is not None else 0)
@@ -74,19 +75,7 @@ def run_train(workspace: Workspace, run_dir: Path, params: dict[str, Any], progr
 
 def source_of(job: Job, request: TrainRequest) -> Source:
     """Where the activations come from. Raises AtlasError for a layer or head that the model does not have."""
-    site, card = Site.parse(request.site), job.subject.info
-    if site.layer >= card.n_layers:
-        raise AtlasError(f"{site} is out of range: the layers of {card.slug} are 0 to {card.n_layers - 1}.")
-    width = card.widths[site.kind]
-    if request.head is None:
-        return Source(job.subject, job.piece, job.train, site, 0, width)
-    heads = int(getattr(job.subject.model.config, "num_attention_heads", 0) or 0)
-    if heads < 1 or width % heads:
-        raise AtlasError(f"{card.slug} does not say how {site} is divided into heads: leave the head out.")
-    if request.head >= heads:
-        raise AtlasError(f"Head {request.head} is out of range: the heads of {site} are 0 to {heads - 1}.")
-    part = width // heads
-    return Source(job.subject, job.piece, job.train, site, request.head * part, part)
+    return Source(job.subject, job.piece, job.train, part_of(job.subject, Site.parse(request.site), request.head))
 
 
 def dictionaries(trainer: Trainer, job: Job, run: str) -> list[Dictionary]:
@@ -121,7 +110,7 @@ def dictionaries(trainer: Trainer, job: Job, run: str) -> list[Dictionary]:
         info = BasisInfo(
             name=member.name,
             subject=card.slug,
-            site=source.site,
+            site=source.part.site,
             family="sae",
             rule="relu" if tied else "topk",
             d_in=d,

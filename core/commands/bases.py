@@ -41,7 +41,7 @@ def sae(arguments: argparse.Namespace, workspace: Workspace) -> int:
 
 def basis(arguments: argparse.Namespace, workspace: Workspace) -> int:
     """`basis fit`: queue the run that makes baselines, and follow it."""
-    options = ("k", "name", "tokens", "ica_tokens", "ica_iterations", "seed", "sites")
+    options = ("head", "k", "name", "tokens", "ica_tokens", "ica_iterations", "seed", "sites")
     params = _model(arguments) | {"corpus": _text(arguments), "families": list(dict.fromkeys(arguments.families))}
     request = FitRequest.from_params(params | {name: getattr(arguments, name) for name in options})
     request.check_here()

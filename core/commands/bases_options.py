@@ -97,8 +97,9 @@ def _add_metrics(parser: argparse.ArgumentParser) -> None:
 def _add_fit(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("families", nargs="+", metavar="BASELINE", help=", ".join(BASELINES))
     parser.add_argument("--site", "--sites", dest="sites", required=True, help="such as resid.9, or resid.0-5")
+    parser.add_argument("--head", type=int, help="only this head's part of attn sites")
     parser.add_argument("--k", type=int, help="keep the k largest codes of a token (all)")
-    parser.add_argument("--name", help="of the dictionary (pca, or pca-k32 with --k 32)")
+    parser.add_argument("--name", help="of the dictionary (pca, pca-k32 with --k 32, pca-h3 with --head 3)")
     parser.add_argument("--tokens", type=int, help="tokens for the mean and PCA, at most (262144)")
     parser.add_argument("--ica-tokens", type=int, help="tokens for ICA, at most (65536)")
     parser.add_argument("--ica-iterations", type=int, help="iterations of ICA, at most (200)")

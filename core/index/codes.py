@@ -17,14 +17,11 @@ import pyarrow.parquet as pq
 from core.errors import AtlasError
 from core.index.files import UNITS_PER_GROUP
 from core.index.jit import njit
+from core.index.request import MAX_CODES, MAX_PAIRS
 from core.index.sketch import Array
 from core.units import Site
 from core.workspace import FileNote, note_file, put_in_place, whole_folder
 
-MAX_CODES = 200_000_000
-"""A site's codes beyond this many are not kept: a dictionary this dense is not sparse."""
-MAX_PAIRS = 8192
-"""Co-activation is counted for dictionaries of at most this many units: the table of all pairs then has 256 MiB."""
 MOST_HELD = 20_000_000
 """Codes that wait in memory for the next part, 14 bytes each: a part is written when there are more, however short the time."""
 COACTIVE = 12

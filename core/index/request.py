@@ -19,6 +19,10 @@ DTYPES = ("float32", "bfloat16")
 MAX_WORKERS = 64
 MAX_BLOCK = 4096
 MAX_PUBLISH_SECONDS = 86_400.0
+MAX_CODES = 200_000_000
+"""A site's codes beyond this many are not kept: a dictionary this dense is not sparse."""
+MAX_PAIRS = 8192
+"""Co-activation is counted for dictionaries of at most this many units: the table of all pairs then has 256 MiB."""
 _MANY_LAYERS = 10_000
 _LONGEST = 1024
 _DEVICE = re.compile(r"auto|(cpu|cuda|mps)(:\d{1,3})?")

@@ -7,6 +7,7 @@ from typing import Any
 
 from core.bases import shelf
 from core.errors import AtlasError
+from core.index.request import MAX_PAIRS
 from core.store.features import Feature, load_feature
 from core.store.texts import load_vocab
 from core.store.token_histogram import TokenHistogram, token_histogram
@@ -31,8 +32,6 @@ COACTIVE_HELP = (
     "Features that are active on the same tokens, counted over the whole text. Bar and number: the Jaccard index "
     "n₁₂ / (n₁ + n₂ − n₁₂), the tokens with both as a share of those with either. Beside it n₁₂, and its share of this feature's tokens."
 )
-_PAIRED = 8192
-"""`core.index.codes.MAX_PAIRS`, which loads numba."""
 
 
 @dataclass(frozen=True)
@@ -109,8 +108,8 @@ def coactive_table(view: UnitView, feature: Feature) -> Table:
 def _alone(view: UnitView, feature: Feature) -> str:
     if not feature.complete:
         return not_kept(view)
-    if len(feature.values) and view.index.units_at(view.name.site) > _PAIRED:
-        return f"Not counted: a dictionary of more than {_PAIRED:,} units has too many pairs."
+    if len(feature.values) and view.index.units_at(view.name.site) > MAX_PAIRS:
+        return f"Not counted: a dictionary of more than {MAX_PAIRS:,} units has too many pairs."
     return "No other feature is active on the same tokens."
 
 

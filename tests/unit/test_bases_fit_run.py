@@ -25,7 +25,7 @@ from core.subject.load import load_subject
 from core.units import Site
 from core.workspace import Workspace, write_json
 from tests.job_text import write_text
-from tests.models import D_MODEL, make_tiny_model
+from tests.models import D_MODEL, HEADS, make_tiny_model
 from tests.unit.test_docs_formats import _keys
 
 
@@ -159,6 +159,35 @@ def test_a_top_k_control_has_a_name_of_its_own(workspace: Workspace, base: Path)
         run_fit(workspace, folder(workspace, "basis-2"), fitting(base, sites="resid.0", k=2 * D_MODEL + 1), Watched())
 
 
+def test_baselines_of_one_head_read_and_reconstruct_that_heads_part(workspace: Workspace, base: Path) -> None:
+    run_fit(workspace, folder(workspace, "head"), fitting(base, sites="attn.0-1", head=2), Watched())
+    found = {(str(one.info.site), one.info.name): one for one in shelved(workspace)}
+    assert set(found) == {(site, f"{family}-h2") for site in ("attn.0", "attn.1") for family in ("axes", "random", "pca", "ica")}
+    subject = load_subject(workspace, str(base / "tiny"), device="cpu")
+    width = subject.info.widths["attn"] // HEADS
+    piece = Slice.load(workspace, found["attn.1", "pca-h2"].info.recipe["slice"])
+    for (site, _), one in found.items():
+        assert (one.info.head, one.info.d_in, one.info.site) == (2, width, Site.parse(site))
+        x = subject.capture(torch.from_numpy(piece.tokens[:4].astype(np.int64)), [one.info.site])[one.info.site][:, piece.first :]
+        part = x[..., 2 * width : 3 * width]
+        dictionary = load(one)
+        assert torch.equal(dictionary.cut(x), part)
+        assert float((dictionary.reconstruct(part)[1] - part).abs().max() / part.abs().max()) < 1e-4, one.info.key
+    run_measure(workspace, folder(workspace, "measured"), measuring(base, ["tiny/attn.1/pca-h2"], contexts=8), Watched())
+    assert find_named(workspace, "tiny/attn.1/pca-h2").info.metrics["explained_variance"] == pytest.approx(1, abs=1e-6)
+
+
+def test_a_head_that_the_model_lacks_is_refused_before_anything_is_read(workspace: Workspace, base: Path) -> None:
+    with pytest.raises(AtlasError, match=r"Head 9 is out of range: the heads of attn.0 are 0 to 3"):
+        run_fit(workspace, folder(workspace, "head"), fitting(base, sites="attn.0", head=9), Watched("reading"))
+
+
+def test_a_baseline_of_another_head_is_not_replaced(workspace: Workspace, base: Path) -> None:
+    run_fit(workspace, folder(workspace, "one"), fitting(base, sites="attn.0", head=1, families=["axes"], name="mine"), Watched())
+    with pytest.raises(AtlasError, match=r"There is a dictionary “mine” at attn\.0"):
+        run_fit(workspace, folder(workspace, "two"), fitting(base, sites="attn.0", head=2, families=["axes"], name="mine"), Watched())
+
+
 def test_measuring_writes_beside_each_dictionary_what_was_measured_and_on_what(workspace: Workspace, base: Path) -> None:
     run_fit(workspace, folder(workspace, "basis-1"), fitting(base, families=["axes", "random"], k=3), Watched())
     keys = [one.info.key for one in shelved(workspace)]
@@ -245,6 +274,8 @@ def test_a_site_that_the_model_lacks_is_refused(workspace: Workspace, base: Path
         ({"k": 0}, "k must be a whole number"),
         ({"k": 1.5}, "k must be a whole number"),
         ({"sites": "nose.3"}, "not a choice of sites"),
+        ({"head": 1}, "resid.0 has no heads"),
+        ({"head": -1, "sites": "attn.0"}, "The head must be a whole number"),
         ({"tokens": -1}, "number of tokens"),
         ({"seed": "x"}, "seed"),
         ({"wings": 2}, "no parameter “wings”"),
@@ -297,6 +328,7 @@ def test_every_kind_of_run_has_a_function_and_a_title() -> None:
         "basis", {"families": ["pca", "ica"], "sites": "resid.0-5", "k": 32, "model": "tiny", "corpus": {"source": "embedded"}}
     ) == ("Fit pca, ica · top 32 · resid.0-5 · tiny · embedded")
     assert title("sae", {"name": "a", "kind": "tied", "alphas": [1, 2], "site": "resid.9"}) == "Train a · tied · 2 alphas · resid.9"
+    assert title("basis", {"families": ["pca"], "sites": "attn.3", "head": 2}) == "Fit pca · head 2 · attn.3"
     assert title("measure", {"dictionaries": ["tiny/resid.0/pca"], "model": "tiny"}) == "Measure resid.0/pca · tiny"
     assert title("index", {}) == ""
 

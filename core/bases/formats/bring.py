@@ -14,6 +14,7 @@ from core.bases.formats.hub import fetch
 from core.bases.formats.place import READERS, detect, locate
 from core.bases.formats.safe import Place
 from core.bases.info import BasisInfo, Prepare
+from core.bases.part import heads_at
 from core.bases.shelf import check_free
 from core.errors import AtlasError, explain_os_error, shown
 from core.subject.subject import Subject
@@ -141,13 +142,13 @@ def _check_width(found: Found, site: Site, subject: Subject) -> None:
                 f"The dictionary reads {found.d_in:,} numbers, and {site} of {card.slug} has {width:,}: it is of another model."
             )
         return
-    heads = getattr(subject.model.config.get_text_config(decoder=True), "num_attention_heads", None)
-    if site.kind != "attn" or not isinstance(heads, int) or heads < 1 or width % heads:
+    heads, each = heads_at(subject, site)
+    if not heads:
         raise AtlasError(f"The dictionary reads head {found.head} of {site}, which has no heads of one size in {card.slug}.")
-    if found.d_in != width // heads or not 0 <= found.head < heads:
+    if found.d_in != each or not 0 <= found.head < heads:
         raise AtlasError(
             f"The dictionary reads {found.d_in:,} numbers of head {found.head}, and {card.slug} has heads 0 to {heads - 1} of"
-            f" {width // heads:,}: it is of another model."
+            f" {each:,}: it is of another model."
         )
 
 
