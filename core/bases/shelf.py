@@ -4,6 +4,7 @@ Each holds `basis.json` (a `BasisInfo`, the weights' size and hash) and `weights
 """
 
 import json
+import os
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from core.bases.info import BasisInfo
-from core.errors import AtlasError, shown
+from core.errors import AtlasError, explain_os_error, shown
+from core.remembered import FileKey, Remembered, file_key
 from core.units import Site, check_slug, in_order
 from core.workspace import FileNote, Workspace, is_intact, note_file, whole_folder, write_json
 
@@ -36,6 +38,10 @@ class Shelved:
     def hash(self) -> str:
         """Of the weights: part of the recipe of every number made with them."""
         return str(self.note["sha256"])
+
+
+_descriptions: Remembered[FileKey, Shelved] = Remembered(4096)
+"""A description is replaced by renaming, whoever does it, so its file's key tells when it has to be read again."""
 
 
 def folder_of(workspace: Workspace, subject: str, site: Site, name: str) -> Path:
@@ -122,7 +128,13 @@ def remove(workspace: Workspace, name: str) -> str:
     parts = name.split("/")
     whole = folder_of(workspace, parts[0], Site.parse(parts[1]), parts[2]) if len(parts) == 3 else None
     folder = whole if whole is not None and whole.is_dir() else find_named(workspace, name).folder
-    shutil.rmtree(folder)
+    going = folder.with_name(f".{folder.name}.{os.getpid()}.removed.tmp")
+    try:
+        shutil.rmtree(going, ignore_errors=True)
+        folder.replace(going)  # at once, so that nobody finds half of it
+        shutil.rmtree(going)
+    except OSError as error:
+        raise explain_os_error(error, f"removing {folder}") from None
     return f"{folder.parent.parent.name}/{folder.parent.name}/{folder.name}"
 
 
@@ -132,11 +144,25 @@ def check_weights(one: Shelved) -> None:
         raise AtlasError(f"The weights of {one.info.key} are missing or damaged: train or import the dictionary again.")
 
 
+class _Gone(AtlasError):
+    """The description is no longer there."""
+
+
 def _describe(folder: Path, info: BasisInfo, note: FileNote) -> None:
     write_json(folder / DESCRIPTION, {"schema": SCHEMA, **info.to_json(), "weights": note})
 
 
 def _read(folder: Path) -> Shelved:
+    """The dictionary in a folder, read again only when its description was replaced. Raises AtlasError."""
+    path = folder / DESCRIPTION
+    try:
+        key = file_key(path)
+    except OSError:
+        raise _Gone(f"{path} is not there: train or import the dictionary again.") from None
+    return _descriptions.get(key, lambda: _parse(folder))
+
+
+def _parse(folder: Path) -> Shelved:
     path = folder / DESCRIPTION
     try:
         document: dict[str, Any] = json.loads(path.read_text("utf8"))
@@ -160,6 +186,8 @@ def _scan(workspace: Workspace, subject: str | None) -> tuple[list[Shelved], lis
             continue  # being written, or left by a kill
         try:
             found.append(_read(path.parent))
+        except _Gone:
+            continue  # removed between the listing and the reading
         except AtlasError as error:
             broken.append(str(error))
     return sorted(found, key=lambda one: (one.info.subject, one.info.site.layer, one.info.site.kind, one.info.name)), broken

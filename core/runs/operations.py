@@ -15,10 +15,11 @@ from torch import Tensor
 
 from core.bases.basis import Basis, basis_at
 from core.errors import AtlasError
+from core.remembered import FileKey, Remembered, file_key
 from core.runs.interactive import Say
+from core.runs.shelf_operations import ShelfOperations
 from core.runs.thresholds import STEPS, Thresholds, load_thresholds
 from core.store.catalog import IndexInfo, find_unit, indexes, load_index
-from core.store.parts import FileKey, Remembered, file_key
 from core.store.texts import load_slice
 from core.subject.info import subject_info
 from core.subject.load import load_subject
@@ -43,6 +44,8 @@ class ModelOperations:
     * `try_text {subject, run?, text, max_tokens=256}`: where units fire strongly. `{run, tokens, bos}` and what `try_text` returns.
     * `unit_on_text {unit, run?, text, max_tokens=256}`: one unit on every token. `{run, tokens, bos, activations, thresholds}`.
     * `recompute {unit, run, context}`: one stored context through the subject again. `{run, context, tokens, activations}`.
+    * `alike {one, other}`: MMCS of two dictionaries, and the share of directions that have a partner. `{hashes, forth, back}`.
+    * `export {dictionary}`: a zip in SAELens's format below scratch/exports. `{file, bytes, hash, notes}`.
     """
 
     def __init__(self, workspace: Workspace) -> None:
@@ -53,11 +56,14 @@ class ModelOperations:
         self._subjects: OrderedDict[tuple[str, str], Subject] = OrderedDict()
         self._bases: Remembered[tuple[str, str, str, str, str], Basis] = Remembered(8)
         self._thresholds: Remembered[FileKey, tuple[IndexInfo, dict[Site, Thresholds]]] = Remembered(4)
+        shelf = ShelfOperations(workspace)
         self._table: dict[str, Callable[[Mapping[str, Any], Say], dict[str, Any]]] = {
             "warm": self._warm,
             "try_text": self._try_text,
             "unit_on_text": self._unit_on_text,
             "recompute": self._recompute,
+            "alike": shelf.alike,
+            "export": shelf.export,
         }
 
     def __call__(self, op: str, args: Mapping[str, Any], say: Say) -> dict[str, Any]:

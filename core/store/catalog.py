@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from core.errors import AtlasError, shown
-from core.store.parts import DamagedPart, FileKey, Remembered, file_key
+from core.remembered import FileKey, Remembered, file_key
+from core.store.parts import DamagedPart
 from core.units import NEURONS, SITE_KINDS, Site, SiteKind, UnitName, check_slug, in_order
 from core.workspace import Workspace
 

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from core.errors import AtlasError
+from core.remembered import FileKey, Remembered
 from core.store.catalog import NewerManifest, scan_manifests
-from core.store.parts import FileKey, Remembered
 from core.workspace import Workspace
 
 MANIFEST_SCHEMA = 1

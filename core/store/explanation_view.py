@@ -14,10 +14,11 @@ import pyarrow.parquet as pq
 from core.autointerp.pattern import Pattern
 from core.autointerp.scoring import KINDS, Kind, Score
 from core.errors import AtlasError
+from core.remembered import FileKey, Remembered, file_key
 from core.store.catalog import broken_file, load_index
 from core.store.explained import ExplainedPart, ExplainedRun, load_explained
 from core.store.explained_ingest import places
-from core.store.parts import DamagedPart, FileKey, Remembered, file_key, read_columns
+from core.store.parts import DamagedPart, read_columns
 from core.store.texts import load_slice, load_vocab
 from core.units import UnitName
 from core.workspace import Workspace

@@ -2,21 +2,18 @@
 
 import errno
 import os
-import threading
-from collections import OrderedDict
-from collections.abc import Callable, Generator, Hashable, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-Key = TypeVar("Key", bound=Hashable)
-Value = TypeVar("Value")
+from core.remembered import FileKey, Remembered, file_key
 
 _OPEN_PARTS = 96
 """Footers kept in memory. One of a 6,400-unit records file takes about a megabyte and 2 ms to parse."""
@@ -43,36 +40,6 @@ def _reading(path: Path) -> Generator[None]:
         raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path)) from None
     except (pa.ArrowException, OSError, KeyError, ValueError) as error:
         raise DamagedPart(path, str(error)) from None
-
-
-class Remembered(Generic[Key, Value]):
-    """A small thread-safe memory of the values used last. Two threads may make the same value at once; both get a right one."""
-
-    def __init__(self, size: int) -> None:
-        self._size = size
-        self._lock = threading.Lock()
-        self._values: OrderedDict[Key, Value] = OrderedDict()
-
-    def get(self, key: Key, make: Callable[[], Value]) -> Value:
-        with self._lock:
-            if key in self._values:
-                self._values.move_to_end(key)
-                return self._values[key]
-        value = make()
-        with self._lock:
-            self._values[key] = value
-            while len(self._values) > self._size:
-                self._values.popitem(last=False)
-        return value
-
-
-FileKey = tuple[str, int, int, int]
-
-
-def file_key(path: Path) -> FileKey:
-    """Changes whenever the file at `path` is replaced: a rename gives it another inode. Raises FileNotFoundError."""
-    found = path.stat()
-    return (str(path), found.st_mtime_ns, found.st_size, found.st_ino)
 
 
 @dataclass(frozen=True)

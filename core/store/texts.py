@@ -8,7 +8,8 @@ import numpy as np
 import numpy.typing as npt
 
 from core.errors import AtlasError
-from core.store.parts import DamagedPart, FileKey, Remembered, file_key, flat, lengths, read_columns
+from core.remembered import FileKey, Remembered, file_key
+from core.store.parts import DamagedPart, flat, lengths, read_columns
 from core.vocab import Vocab
 from core.workspace import Workspace
 

@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
+from core.remembered import Remembered
 from core.store.catalog import IndexInfo
-from core.store.parts import Remembered
 from core.store.units import UnitView, load_unit
 from core.ui.bars import pack_tables
 from core.ui.charts import Bars, bars

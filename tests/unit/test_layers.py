@@ -16,26 +16,27 @@ MAY_IMPORT: dict[str, set[str]] = {
     "units": {"errors"},
     "workspace": {"errors"},
     "vocab": {"errors", "workspace"},
+    "remembered": set(),
     "corpus": {"errors", "units", "workspace", "vocab"},
     "subject": {"errors", "units", "workspace", "vocab"},
-    "bases": {"errors", "units", "workspace", "vocab", "corpus", "subject", "runs.progress", "index.request", "index.jit"},
+    "bases": {"errors", "units", "workspace", "vocab", "remembered", "corpus", "subject", "runs.progress", "index.request", "index.jit"},
     "index": {"errors", "units", "workspace", "vocab", "corpus", "subject", "bases", "runs.progress"},
-    "store": {"errors", "units", "workspace", "vocab", "index.bands", "index.bins", "subject.info"}
+    "store": {"errors", "units", "workspace", "vocab", "remembered", "index.bands", "index.bins", "subject.info"}
     | {"autointerp.pattern", "autointerp.scoring"},
     "sqlite": {"errors"},
     "llm": {"errors", "sqlite", "workspace"},
     "autointerp": {"errors", "units", "workspace", "vocab", "store", "subject", "bases.basis", "llm", "runs.progress", "runs.client"},
     "runs": {"errors", "sqlite", "units", "workspace", "vocab"},
     "findings": {"errors", "sqlite", "units", "workspace"},
-    "ui": {"errors", "units", "workspace", "vocab", "store", "runs", "corpus.spec", "subject.info", "index.bins", "index.request"}
-    | {"findings", "llm.endpoint", "llm.estimate", "llm.listing"}
+    "ui": {"errors", "units", "workspace", "vocab", "remembered", "store", "runs", "corpus.spec", "subject.info", "index.bins"}
+    | {"index.request", "findings", "llm.endpoint", "llm.estimate", "llm.listing"}
     | {f"bases.{name}" for name in ("info", "shelf", "curves", "metric_names", "train_request", "fit_request", "measure_request")}
-    | {"bases.formats.bring_request", "bases.job_request", "bases.run_titles"}
+    | {"bases.formats.bring_request", "bases.job_request", "bases.run_titles", "bases.page_limits"}
     | {f"autointerp.{name}" for name in ("request", "cost", "studies", "scoring", "splits", "calibration", "files", "explanation")}
     | {f"autointerp.{name}" for name in ("selection", "comparison", "study_tables", "puzzles", "puzzle_request")},
 }
 """Part of core -> what it may import, lazily or not. A dotted name allows one module of a part, not the part."""
-WORKERS = {"core/runs/worker.py", "core/runs/operations.py", "core/runs/interactive.py", "core/runs/thresholds.py"}
+WORKERS = {f"core/runs/{name}.py" for name in ("worker", "operations", "shelf_operations", "interactive", "thresholds")}
 """What runs in processes of its own: it may use the model's layers and the store."""
 
 
