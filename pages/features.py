@@ -12,9 +12,10 @@ from core.ui.address_fields import AddressFields
 from core.ui.dictionary_bring_form import bring_form
 from core.ui.dictionary_compare import chosen, compare
 from core.ui.dictionary_curves import curves
+from core.ui.dictionary_details import details
 from core.ui.dictionary_fit_form import fit_form
 from core.ui.dictionary_report import report
-from core.ui.dictionary_shelf import details, shelf
+from core.ui.dictionary_shelf import shelf
 from core.ui.dictionary_table import Entry, entries
 from core.ui.dictionary_train_form import train_form
 from core.ui.dictionary_work import wanted

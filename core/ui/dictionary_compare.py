@@ -10,6 +10,7 @@ import streamlit as st
 from core.bases.metric_names import METRICS, Metric
 from core.errors import AtlasError, shown
 from core.runs.registry import Run
+from core.ui.dictionary_alike import alike
 from core.ui.dictionary_charts import Axis, Density, Look, Point, density_figure, frontier_figure, legend, looks
 from core.ui.dictionary_facts import CONVENTIONS, conventions, measured_on, text_of
 from core.ui.dictionary_shelf import MAX_COMPARED
@@ -66,8 +67,7 @@ def compare(server: Server, side: Sequence[Entry], frontier: Sequence[Entry]) ->
         _densities(side, drawn)
     with right:
         _frontiers(frontier)
-    if len(side) > 1:
-        quiet(f"How alike two are (MMCS): python -m core sae compare {side[0].key} {side[1].key}")
+    alike(server, side)
 
 
 def words_of(found: Sequence[Entry]) -> str:

@@ -1,18 +1,15 @@
-"""The dictionaries of the workspace in a list, and one of them in full (`?dictionary=`)."""
+"""The dictionaries of the workspace in a list."""
 
 from collections.abc import Sequence
 
 import streamlit as st
 
-from core.bases.curves import FILE as CURVES
 from core.bases.shelf import damaged
-from core.errors import AtlasError
 from core.ui import nav, state, words
-from core.ui.dictionary_facts import about, notes, undefined
 from core.ui.dictionary_rows import Action, Click, Column, Row, dictionary_rows
 from core.ui.dictionary_table import MEASURED, Entry, head, in_order, label_of, shown_metric, to_csv
-from core.ui.dictionary_work import index, measure, under_way, why_not
-from core.ui.prose import facts, heading, quiet, sentence
+from core.ui.dictionary_work import index, measure, under_way
+from core.ui.prose import heading, quiet, sentence
 from core.ui.server import Server
 
 MAX_COMPARED = 6
@@ -54,35 +51,9 @@ def shelf(server: Server, found: Sequence[Entry], chosen: Sequence[str]) -> None
     _follow(server, click, found, chosen, order)
 
 
-def details(server: Server, found: Sequence[Entry]) -> None:
-    """The dictionary that the address names, in full. Raises AtlasError when it is not there."""
-    key = state.raw("dictionary")
-    if not key:
-        return
-    entry = next((one for one in found if one.key == key), None)
-    if entry is None:
-        raise AtlasError(f"There is no dictionary “{key[:100]}” here: choose one of the list.")
-    heading(entry.info.name, f"{label_of(entry.info)} at {entry.info.site}")
-    left, right = st.columns(2, gap="large")
-    with left:
-        facts(about(entry))
-    with right:
-        facts({head(name)[1].partition(":")[0]: shown_metric(entry, name) for name in MEASURED})
-        for text in (*undefined(entry), *notes(entry)):
-            quiet(text)
-        quiet(f"SAELens format: python -m core sae export {entry.key} --out FOLDER")
-    measuring, indexing = under_way(server)
-    with st.container(horizontal=True, gap="small"):
-        if st.button("Measure again" if entry.measured else "Measure", key="measure_one", disabled=entry.key in measuring):
-            measure(server, [entry])
-        if entry.index is not None:
-            if st.button("Explore its features", key="explore_one"):
-                nav.open_page("explore", {"run": entry.index.run})
-        elif st.button("Index its features", key="index_one", disabled=entry.key in indexing, help=why_not(server, entry) or None):
-            index(server, entry)
-        if entry.run and (server.registry.folder(entry.run) / CURVES).exists():
-            st.button("Curves of its training", key="curves_one", type="tertiary", on_click=lambda: state.write(run=entry.run))
-        st.button("Close", key="close_one", type="tertiary", on_click=lambda: state.write(dictionary=None))
+def tell(text: str) -> None:
+    """Say something above the list when the page is drawn next."""
+    st.session_state[_SAID] = text
 
 
 def _empty() -> None:
@@ -135,7 +106,7 @@ def _follow(server: Server, click: Click | None, found: Sequence[Entry], chosen:
     elif click.kind == "choose":
         now = [key for key in chosen if key != entry.key] if entry.key in chosen else [*chosen, entry.key]
         if len(now) > MAX_COMPARED:
-            st.session_state[_SAID] = f"At most {MAX_COMPARED} dictionaries are compared: take a mark away first."
+            tell(f"At most {MAX_COMPARED} dictionaries are compared: take a mark away first.")
         else:
             state.write(compare=",".join(now) or "none")
     elif click.action == "measure":

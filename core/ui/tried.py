@@ -1,7 +1,5 @@
 """A text a person tried: what the warm model process answered, and how it is listed and shown."""
 
-import html
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -9,13 +7,13 @@ import numpy as np
 import streamlit as st
 
 from core.errors import AtlasError
-from core.runs.client import call, running
+from core.runs.client import call
 from core.store import queries
 from core.store.catalog import IndexInfo
 from core.store.texts import load_vocab
-from core.ui import nav, words
+from core.ui import model_process, nav, words
 from core.ui.prose import facts, quiet
-from core.ui.server import BACKGROUND_ENV, Server
+from core.ui.server import Server
 from core.ui.snippets import chip, split_snippet
 from core.ui.tokens import Band, Heading, Row, View, pack, token_view
 from core.ui.unit_rows import Row as ListRow
@@ -80,8 +78,10 @@ def ask(server: Server, index: IndexInfo, text: str) -> Tried:
     kept = st.session_state.get(_KEPT)
     if kept is not None and kept[0] == key:
         return kept[1]
-    answer = _waiting(
-        server, lambda say: call(server.workspace, "try_text", SECONDS, on_progress=say, subject=index.slug, run=index.run, text=text)
+    answer = model_process.ask(
+        server,
+        lambda say: call(server.workspace, "try_text", SECONDS, on_progress=say, subject=index.slug, run=index.run, text=text),
+        purpose="try texts",
     )
     tried = Tried(
         index, text, load_vocab(server.workspace, index.slug), answer["tokens"], answer["sites"], answer["fires"], answer["strongest"]
@@ -96,9 +96,10 @@ def ask_unit(server: Server, tried: Tried, unit: str) -> dict[str, Any]:
     if name.subject != tried.index.slug:
         raise AtlasError(f"{unit} is not a unit of {tried.index.slug}, the model that read this text.")
     if unit not in tried.units:
-        tried.units[unit] = _waiting(
+        tried.units[unit] = model_process.ask(
             server,
             lambda say: call(server.workspace, "unit_on_text", SECONDS, on_progress=say, unit=unit, run=tried.index.run, text=tried.text),
+            purpose="try texts",
         )
     return tried.units[unit]
 
@@ -158,24 +159,6 @@ def unit_view(tried: Tried, unit: str, answer: dict[str, Any]) -> None:
 def _keep_view(view: View) -> None:
     """The switches over a single row are kept in the session, not in the address."""
     st.session_state[_VIEW] = view
-
-
-def _waiting(server: Server, ask: Callable[[Callable[[str], None]], dict[str, Any]]) -> dict[str, Any]:
-    """Ask, showing what is being done meanwhile. Raises AtlasError."""
-    if not server.background and not running(server.workspace):
-        raise AtlasError(
-            f"No model process runs, and this dashboard was started with {BACKGROUND_ENV}=off: start it without that to try texts."
-        )
-    place = st.empty()
-
-    def say(doing: str) -> None:
-        place.html(f'<div class="na-wait" role="status"><i></i><span>{html.escape(doing.capitalize())}…</span></div>')
-
-    say("asking the model process")
-    try:
-        return ask(say)
-    finally:
-        place.empty()
 
 
 def _first_ordinals(index: IndexInfo) -> dict[str, int]:

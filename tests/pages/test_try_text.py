@@ -7,7 +7,7 @@ import pytest
 
 from core.errors import AtlasError
 from core.store.catalog import load_index
-from core.ui import tried, words
+from core.ui import model_process, tried, words
 from core.ui.tried import MAX_CHARACTERS, SAMPLE
 from core.workspace import Workspace
 from tests.pages.conftest import N_LAYERS, WIDTH, OpenPage, alerts, bodies, components, shown
@@ -36,7 +36,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> Asked:
         return {"run": args["run"], "tokens": TOKENS, "bos": False, "sites": sites, "fires": fires, "strongest": strongest}
 
     monkeypatch.setattr(tried, "call", call)
-    monkeypatch.setattr(tried, "running", lambda _: True)
+    monkeypatch.setattr(model_process, "running", lambda _: True)
     return log
 
 
@@ -144,7 +144,7 @@ def test_what_the_model_process_refuses_is_said(indexed: Workspace, open_page: O
         raise AtlasError("The text has 300 tokens and at most 256 can be read at once: shorten it.")
 
     monkeypatch.setattr(tried, "call", call)
-    monkeypatch.setattr(tried, "running", lambda _: True)
+    monkeypatch.setattr(model_process, "running", lambda _: True)
     tested = open_page(indexed, "try_text")
     assert alerts(tested) == ["The text has 300 tokens and at most 256 can be read at once: shorten it."]
     assert tested.text_area[0].value == SAMPLE
