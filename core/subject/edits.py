@@ -1,13 +1,35 @@
-"""Interventions: replace, add to, or zero what stands at a site, for chosen units and positions."""
+"""Interventions: what may take the place of what stands at a site; and those on a site's own coordinates: replace, add, zero."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, Protocol
 
 import torch
 from torch import Tensor
 
 from core.errors import AtlasError
 from core.units import Site
+
+
+class Intervention(Protocol):
+    """Anything that changes activations at one site in every pass while `Subject.edit` is open."""
+
+    @property
+    def site(self) -> Site: ...
+
+    def apply(self, activations: Tensor) -> Tensor:
+        """What stands there instead, of the same shape [batch, positions, width]."""
+        ...
+
+
+@dataclass(frozen=True)
+class Added:
+    """Adds `value` to all of a site: [batch, positions, width], or what broadcasts to it."""
+
+    site: Site
+    value: Tensor
+
+    def apply(self, activations: Tensor) -> Tensor:
+        return activations + self.value.to(activations)
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from torch.utils.hooks import RemovableHandle
 
 from core.errors import AtlasError
 from core.subject.architectures import Architecture
-from core.subject.edits import Edit
+from core.subject.edits import Added, Intervention
 from core.subject.info import SubjectInfo
 from core.subject.weights import fold_norm, matrix_of, through_norm
 from core.units import Site, SiteKind
@@ -95,6 +95,9 @@ class Subject:
         self.dtype_name = dtype_name
         self._modules = modules
         self._matmul = matmul
+        self._outputs: list[int] = []
+        """For each block, how many things it returns in a tuple, or 0 when it returns the residual stream itself. Found when first wanted."""
+        self._probing = False
         self._batch = 0
         """Texts in the pass under way, to give flattened activations their shape back."""
 
@@ -151,12 +154,33 @@ class Subject:
         self.read(tokens, {site: keep(site) for site in sites})
         return found
 
-    def logits(self, tokens: Tensor) -> Tensor:
-        """The model's output, shape [batch, length, vocabulary], for `tokens` [batch, length]."""
-        return self._run(self.model, tokens).logits
+    def logits(self, tokens: Tensor, at: Tensor | None = None, *, gradient: bool = False) -> Tensor:
+        """The model's output, shape [batch, length, vocabulary], for `tokens` [batch, length].
+
+        at: only at these positions of each text, [batch, n]; the output is [batch, n, vocabulary], and the unembedding, a fifth of a small
+        model's work, is spared elsewhere. gradient: keep what differentiating by an intervention's value takes.
+        """
+        if at is None:
+            return self._run(self.model, tokens, gradient).logits
+        rows, columns = torch.arange(at.shape[0], device=self.device)[:, None], at.to(self.device)
+
+        def chosen(_: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
+            return (inputs[0][rows, columns], *inputs[1:])
+
+        with _hooked(self._head().register_forward_pre_hook(chosen)):
+            return self._run(self.model, tokens, gradient).logits
+
+    def final_logits(self, tokens: Tensor, change: Tensor) -> Tensor:
+        """The output for `tokens` if `change` [batch, length, d_model] were added to the residual stream after the last block.
+
+        Nothing before it hears of the change: what is computed is the change's direct effect, through the final norm and the
+        unembedding only, and exactly, with that norm's own division.
+        """
+        with self.edit([Added(Site("resid", self.info.n_layers - 1), change)]):
+            return self.logits(tokens)
 
     @contextmanager
-    def edit(self, edits: Sequence[Edit]) -> Generator[None]:
+    def edit(self, edits: Sequence[Intervention]) -> Generator[None]:
         """While the context is open, every pass (`read`, `capture`, `logits`) runs with these interventions, in their order.
 
         A site that is edited and captured is captured as edited. Raises AtlasError for a site the model does not have.
@@ -164,6 +188,29 @@ class Subject:
         with ExitStack() as stack:
             for edit in edits:
                 stack.enter_context(_hooked(self._hook(edit.site, edit.apply)))
+            yield
+
+    @contextmanager
+    def going_on_from(self, layer: int, residual: Tensor) -> Generator[None]:
+        """While the context is open, passes leave out blocks 0 to `layer` and go on from `residual` [batch, length, d_model] after them.
+
+        What is captured or edited at `resid.<layer>` is `residual`; sites below it are not there. The tokens given to a pass still say
+        how many texts there are and how long.
+        """
+        self._check(Site("resid", layer))
+        if not self._outputs:
+            self._outputs = self._probe()
+
+        def skipping(output: int, last: bool) -> Callable[..., Any]:
+            def forward(hidden_states: Tensor, *_: Any, **__: Any) -> Any:
+                stands = residual.to(hidden_states) if last else hidden_states
+                return (stands, *([None] * (output - 1))) if output else stands
+
+            return forward
+
+        with ExitStack() as stack:
+            for number, block in enumerate(self._modules.blocks[: layer + 1]):
+                stack.enter_context(_forward(block, skipping(self._outputs[number], number == layer)))
             yield
 
     def write_directions(self, site: Site) -> Tensor:
@@ -189,10 +236,7 @@ class Subject:
         The final norm's gain is folded in, and rows are centred where that norm subtracts the mean. The norm's division by the
         size of the residual stream is left out, as are caps on the logits (Gemma 2).
         """
-        head = self.model.get_output_embeddings()
-        if head is None:
-            raise AtlasError("This model has no unembedding: it cannot predict tokens.")
-        rows = matrix_of(head).T
+        rows = matrix_of(self._head()).T
         if self._modules.final_linear is not None:
             rows = rows @ matrix_of(self._modules.final_linear).T
         if self._modules.final_norm is not None:
@@ -215,10 +259,36 @@ class Subject:
             "versions": {"torch": torch.__version__, "transformers": transformers.__version__, "python": platform.python_version()},
         }
 
-    def _run(self, model: Any, tokens: Tensor) -> Any:
+    def _run(self, model: Any, tokens: Tensor, gradient: bool = False) -> Any:
         self._batch = tokens.shape[0]
-        with torch.inference_mode():
+        with torch.enable_grad() if gradient else torch.inference_mode():
             return model(input_ids=tokens.to(self.device), use_cache=False)
+
+    def _head(self) -> nn.Module:
+        head = self.model.get_output_embeddings()
+        if head is None:
+            raise AtlasError("This model has no unembedding: it cannot predict tokens.")
+        return head
+
+    def _probe(self) -> list[int]:
+        """A pass over one token, in which no intervention that may be open takes part, to see what the blocks return."""
+        found: dict[int, int] = {}
+
+        def note(number: int) -> Callable[[nn.Module, Any, Any], None]:
+            def after(_: nn.Module, __: Any, output: Any) -> None:
+                found[number] = 0 if isinstance(output, Tensor) else len(output)
+
+            return after
+
+        with ExitStack() as stack:
+            for number, block in enumerate(self._modules.blocks):
+                stack.enter_context(_hooked(block.register_forward_hook(note(number))))
+            self._probing = True
+            try:
+                self._run(self.model.base_model, torch.zeros(1, 1, dtype=torch.long))
+            finally:
+                self._probing = False
+        return [found[number] for number in range(len(self._modules.blocks))]
 
     def _check(self, site: Site) -> None:
         if site.layer >= self.info.n_layers:
@@ -229,6 +299,8 @@ class Subject:
         self._check(site)
 
         def changed(stands: Tensor) -> Tensor | None:
+            if self._probing:
+                return None
             # OPT flattens [batch, length] into one dimension inside its blocks.
             shaped = stands if stands.ndim == 3 else stands.reshape(self._batch, -1, stands.shape[-1])
             result = change(shaped)
@@ -249,6 +321,16 @@ class Subject:
             return self._modules.blocks[site.layer].register_forward_hook(after)
         writes = self._modules.mlp_writes if site.kind == "mlp" else self._modules.attn_writes
         return writes[site.layer].register_forward_pre_hook(before)
+
+
+@contextmanager
+def _forward(block: nn.Module, instead: Callable[..., Any]) -> Generator[None]:
+    """`instead` takes the place of the block's own computation."""
+    block.forward = instead
+    try:
+        yield
+    finally:
+        del block.forward  # the class's own is there again
 
 
 @contextmanager
