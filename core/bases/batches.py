@@ -13,10 +13,14 @@ from core.corpus.slice import Slice
 
 @dataclass(frozen=True)
 class Batch:
-    """tokens: int64 [contexts, length], padded on the right. counted: bool of the same shape, off for a BOS and for padding."""
+    """tokens: int64 [contexts, length], padded on the right. counted: bool of the same shape, off for a BOS and for padding.
+
+    first: the first position that is no BOS.
+    """
 
     tokens: Tensor
     counted: Tensor
+    first: int
 
 
 def batches(piece: Slice, ranks: Ranks, contexts: int) -> Iterator[Batch]:
@@ -27,7 +31,7 @@ def batches(piece: Slice, ranks: Ranks, contexts: int) -> Iterator[Batch]:
         width = int(lengths.max())
         place = np.arange(width)
         counted = (place >= piece.first) & (place < lengths[:, None])
-        yield Batch(torch.from_numpy(piece.tokens[chosen, :width].astype(np.int64)), torch.from_numpy(counted))
+        yield Batch(torch.from_numpy(piece.tokens[chosen, :width].astype(np.int64)), torch.from_numpy(counted), piece.first)
 
 
 def count_tokens(piece: Slice, ranks: Ranks) -> int:

@@ -3,7 +3,8 @@
 Keys of a line: `name` (the dictionary), `alpha` (None for TopK), `tokens` and `step` so far, and, as means since the line before: `loss`
 (in the run's own convention), `mse` (‖x − x̂‖² / d), `l1`, `l0`, `explained_variance`; then `dead` (share of units without activity in
 the last `dead_tokens` tokens), `rate` (of learning). Errors and codes are of the activations as prepared (centred, scaled).
-`loss_recovered` is on lines where it was looked at, over a few held-out contexts, and None elsewhere.
+`loss_recovered` is on lines where it was looked at, over a few held-out contexts, and None elsewhere; where it was looked at and there is
+none, `undefined` has the reason, by the same name.
 """
 
 import json

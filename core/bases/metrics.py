@@ -3,7 +3,6 @@
 Formulas: `core.bases.metric_names`. Every mean is over all counted tokens, from float64 sums; nothing is averaged over batches.
 """
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -17,7 +16,7 @@ from core.bases.held_out import Ranks
 from core.bases.losses import Predictions, contexts_at_once, loss_metrics
 from core.bases.metric_names import BOS_RULE, OUTPUTS
 from core.bases.part import Part, part_read
-from core.bases.reconstruction import Reconstruction, Spread
+from core.bases.reconstruction import Reconstruction, Spread, pieces
 from core.corpus.slice import Slice
 from core.errors import AtlasError
 from core.subject.edits import Edit
@@ -134,39 +133,62 @@ def _replace(
     ranks: Ranks,
     steps: _Steps,
 ) -> tuple[int, list[_Sums]]:
-    """Run the model with each site's activation replaced. Returns the predictions counted, and each dictionary's sums."""
-    first = piece.first
+    """Run the model with each site's activation replaced. Returns the predictions counted, and each dictionary's sums.
+
+    Memory, however many contexts and dictionaries there are, beside the model's own pass over one batch (at most 32 contexts, fewer where
+    the vocabulary is large): logits as `Predictions` says, at most two batches of them; the activations of the batch at each of the sites,
+    one reconstruction of them, and the codes of a piece, 4 · 4 bytes · max(CODES, units).
+    """
     losses = [_Sums() for _ in dictionaries]
-    tokens = 0
     length = int(piece.lengths[ranks].max())
-    for batch in batches(piece, ranks, min(_CONTEXTS, contexts_at_once(subject.info.vocab_size, length))):
-        positions = torch.arange(first, batch.tokens.shape[1])
-        predictions = Predictions(subject.logits(batch.tokens), batch.tokens, batch.counted)
-        steps.add(len(batch.tokens))
-        captured = subject.capture(batch.tokens, {place.site for place in places})
-        steps.add(len(batch.tokens))
-        tokens += predictions.tokens
-        clean = predictions.clean()
-        for place in dict.fromkeys(places):
-            zero = Edit(place.site, "zero", units=place.units(), positions=positions)
-            mean = Edit(place.site, "replace", means[place], place.units(), positions)
-            for name, edit in (("zero", zero), ("mean", mean)):
-                loss, _ = _edited(subject, batch, edit, predictions, divergence=False)
-                steps.add(len(batch.tokens))
-                for at, sums in zip(places, losses, strict=True):
-                    if at == place:
-                        sums.add(name, loss)
-        for dictionary, place, sums in zip(dictionaries, places, losses, strict=True):
-            sums.add("clean", clean)
-            if dictionary.info.d_out is not None:
-                continue
-            _, written = dictionary.reconstruct(dictionary.cut(captured[place.site][:, first:]))
-            edit = Edit(place.site, "replace", written, place.units(), positions)
-            sums.add("spliced", *_edited(subject, batch, edit, predictions, divergence=True))
-            steps.add(len(batch.tokens))
+    size = min(_CONTEXTS, contexts_at_once(subject.info.vocab_size, length))
+    tokens = sum(_replace_in(batch, subject, dictionaries, places, means, losses, steps) for batch in batches(piece, ranks, size))
     if not tokens:
         raise AtlasError("No context of the held-out text has two counted tokens in a row: choose longer contexts.")
     return tokens, losses
+
+
+def _replace_in(
+    batch: Batch,
+    subject: Subject,
+    dictionaries: Sequence[Dictionary],
+    places: Sequence[Part],
+    means: Mapping[Part, Tensor],
+    losses: Sequence[_Sums],
+    steps: _Steps,
+) -> int:
+    """`_replace` in one batch: add to `losses`. Returns the predictions counted. What it holds is gone before the next batch."""
+    predictions = Predictions(subject.logits(batch.tokens), batch.tokens, batch.counted)
+    steps.add(len(batch.tokens))
+    captured = subject.capture(batch.tokens, {place.site for place in places})
+    steps.add(len(batch.tokens))
+    first = batch.first
+    positions = torch.arange(first, batch.tokens.shape[1])
+    clean = predictions.clean()
+    for place in dict.fromkeys(places):
+        zero = Edit(place.site, "zero", units=place.units(), positions=positions)
+        mean = Edit(place.site, "replace", means[place], place.units(), positions)
+        for name, edit in (("zero", zero), ("mean", mean)):
+            loss, _ = _edited(subject, batch, edit, predictions, divergence=False)
+            steps.add(len(batch.tokens))
+            for at, sums in zip(places, losses, strict=True):
+                if at == place:
+                    sums.add(name, loss)
+    for dictionary, place, sums in zip(dictionaries, places, losses, strict=True):
+        sums.add("clean", clean)
+        if dictionary.info.d_out is not None:
+            continue
+        edit = Edit(place.site, "replace", _reconstructed(dictionary, captured[place.site][:, first:]), place.units(), positions)
+        sums.add("spliced", *_edited(subject, batch, edit, predictions, divergence=True))
+        steps.add(len(batch.tokens))
+    return predictions.tokens
+
+
+def _reconstructed(dictionary: Dictionary, activations: Tensor) -> Tensor:
+    """x̂ [contexts, length, d_in] of a site's activations [contexts, length, width], a piece at a time."""
+    x = dictionary.cut(activations)
+    found = [dictionary.reconstruct(piece)[1] for piece in pieces(dictionary, x.flatten(0, 1))]
+    return torch.cat(found).unflatten(0, x.shape[:2])
 
 
 def _edited(subject: Subject, batch: Batch, edit: Edit, predictions: Predictions, *, divergence: bool) -> tuple[float, float]:
@@ -185,9 +207,6 @@ def _document(one: Reconstruction, spread: Spread, loss: _Sums, tokens: int, con
         reasons = dict.fromkeys(OUTPUTS, "A transcoder does not reconstruct the site that it reads.")
     else:
         outputs, reasons = loss_metrics(tokens, loss.ce, loss.kl)
-        for name, value in outputs.items():
-            if value is not None and not math.isfinite(value):
-                outputs[name], reasons[name] = None, "The model's output is not finite."
     return {
         **found,
         **outputs,

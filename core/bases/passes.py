@@ -19,11 +19,8 @@ import torch
 from torch import Tensor
 
 from core.bases import kernels
+from core.bases.bounds import BORDER, DENSE_SHARE
 
-DENSE_SHARE = 0.1
-"""From this share of active units on, products of whole matrices are faster than loops over active units."""
-_BORDER = 2.0
-"""A batch may have so many times as many units that are active, or nearly, before it is done by whole matrices after all."""
 _MIN_GAIN = 1.5
 """A bfloat16 product has to be this many times as fast as float32 to be worth computing what it lets through again."""
 
@@ -81,8 +78,10 @@ def dense_pass(x: Tensor, encoder: Tensor, decoder: Tensor | None, bias: Tensor,
 class ActivePass:
     """The pass over active units, on the CPU in float32. One at a time; its buffers grow to what the batches need and no further.
 
-    Memory: about 3 · units · d, 2 · batch · d, and entries of the active units: 24 bytes for each of
-    at most batch · units · DENSE_SHARE · 2. A dense pass takes about 4 · batch · units numbers instead.
+    Memory: gradients, 4 bytes · units · d (twice that when not tied), the product, at most 4 bytes · batch · units, 4 bytes · batch · d,
+    and ENTRY bytes for each active unit of a token, of which there are at most BORDER · DENSE_SHARE · batch · units (batch · k with a k).
+    A dense pass takes for a moment at most 17 bytes · batch · units and two gradients more. One maker serves any number of dictionaries
+    in turn.
     """
 
     def __init__(self, screen: bool) -> None:
@@ -131,7 +130,7 @@ class ActivePass:
             counts = np.empty(tokens, np.int64)
             self.each(tokens, lambda a, b: kernels.count_possible(bits, self.screen, offsets, lost, error, a, b, counts))
             total = int(counts.sum())
-            if total > _BORDER * DENSE_SHARE * tokens * units:
+            if total > BORDER * DENSE_SHARE * tokens * units:
                 return dense_pass(x, encoder, decoder, bias, alpha, k)
             start[1:] = np.cumsum(counts)[:-1]
         names = ("index", "code", "slope", "token", "unit_code", "unit_slope")

@@ -1,19 +1,19 @@
 """Sums over tokens that say how well a dictionary reconstructs a site, and how its units fire. float64 throughout."""
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from core.bases.bounds import CODES
 from core.bases.dictionary import Dictionary
 
 BIN_WIDTH = 0.25
 LOWEST = -8.0
 """Bins of the density histogram: log10 of the share of tokens, from here to 0. Fixed, so that dictionaries can be laid side by side."""
 QUANTILES = (0.0, 0.05, 0.25, 0.5, 0.75, 0.95, 1.0)
-_CODES = 1 << 25
-"""Codes held at once: 128 MB."""
 
 Undefined = dict[str, str]
 """Metric -> why it has no value."""
@@ -61,7 +61,7 @@ class Reconstruction:
 
     def add(self, x: Tensor) -> None:
         """x: [n, d_in], cut."""
-        for piece in x.split(max(1, _CODES // self.dictionary.info.units)):
+        for piece in pieces(self.dictionary, x):
             self._add(piece)
 
     def metrics(self, spread: Spread) -> tuple[dict[str, Any], Undefined]:
@@ -120,6 +120,11 @@ class Reconstruction:
         self._product += float((x * out).sum())
         self._ratio += float((out.norm(dim=-1)[has] / lengths[has]).sum())
         self._with_length += int(has.sum())
+
+
+def pieces(dictionary: Dictionary, x: Tensor) -> Sequence[Tensor]:
+    """x [n, d_in], as many rows at a time as have `CODES` codes, at least one."""
+    return x.split(max(1, CODES // dictionary.info.units))
 
 
 def density(fired: Tensor, tokens: int) -> dict[str, Any]:

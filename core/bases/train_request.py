@@ -4,11 +4,13 @@ import math
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, cast, get_args
 
+from core.bases.bounds import BORDER, DENSE_SHARE, ENTRY, LOGITS, LOOKED_AT, WIDENED
 from core.bases.held_out import SHARE
 from core.bases.info import MAX_UNITS, NEURONS, Centre
 from core.bases.job_request import MAX_HEAD, JobRequest
 from core.corpus.spec import MAX_CONTEXTS, check_whole
 from core.errors import AtlasError, shown
+from core.subject.info import SubjectInfo
 from core.units import Site, check_slug
 
 Kind = Literal["tied", "topk"]
@@ -175,43 +177,85 @@ class TrainRequest(JobRequest):
 
 @dataclass(frozen=True)
 class Estimate:
-    """What a training run will need, beside the model: bytes at most, and floating-point operations.
+    """What a training run will need: bytes at most, and floating-point operations.
 
-    Every number is from the shapes alone: batch · units for the product of activations and encoder, and the worst case of a pass in which
-    all units are active (the first ones, of a tied dictionary).
+    From shapes alone. Not counted: the program with its libraries, and what they keep for themselves.
+
+    buffer_bytes: the shuffle buffer, and the text's tokens. weight_bytes: of each alpha its weights, their two moments, and rows in
+    bfloat16. pass_bytes: gradients and scratch, one set for all alphas. subject_bytes: the model's weights; 0 where it was not given.
+    moment_bytes: the largest of what comes and goes: a pass of the model, a step, a look at the loss recovered, a checkpoint.
+    forward_flops: in tokens of the model's pass to the site.
     """
 
     buffer_bytes: int
     weight_bytes: int
     pass_bytes: int
+    subject_bytes: int
+    moment_bytes: int
     forward_flops: float
     step_flops: float
 
     @property
     def bytes(self) -> int:
-        return self.buffer_bytes + self.weight_bytes + self.pass_bytes
+        return self.buffer_bytes + self.weight_bytes + self.pass_bytes + self.subject_bytes + self.moment_bytes
 
     def seconds(self, tokens_per_second: float, flops_per_second: float) -> float:
         """Time of the run, given the model's speed to the site and this machine's at products of matrices."""
         return self.forward_flops / tokens_per_second + self.step_flops / flops_per_second
 
 
-def estimate(request: TrainRequest, d: int) -> Estimate:
-    """What `request` needs for a site (or head) of d numbers. `forward_flops` is in tokens of the model's forward pass to the site."""
-    units, members = request.units(d), len(request.alphas)
+def estimate(request: TrainRequest, d: int, subject: SubjectInfo | None = None) -> Estimate:
+    """What `request` needs for a site (or head) of d numbers. subject: the model, None while it is not known."""
+    units, members, batch = request.units(d), len(request.alphas), request.batch
     rows = 1 if request.kind == "tied" else 2
-    # Weights, their two moments and gradient, rows as the loss sees them, and those in bfloat16.
-    weights = members * rows * units * d * (4 * 3 + (4 if rows == 1 else 0) + 2) + rows * units * d * 4
-    work = request.batch * units * (4 * 3 + 4) + request.batch * d * 4 * 6
-    tokens = float(request.steps * request.batch)
-    # One product of all activations with all encoders; what follows is over active units and less.
+    matrix, codes = units * d, batch * units
+    # Rows and their two moments, 12; tied ones also as the loss sees them, 4; in bfloat16, 2; vectors.
+    weights = matrix * (12 * rows + (4 if rows == 1 else 0) + 2) + 64 * units
+    entries = batch * (request.k + (request.k_aux or d // 2)) if rows == 2 else BORDER * DENSE_SHARE * codes
+    # The gradients, the product, what is active, and vectors of the batch.
+    kept = 4 * rows * matrix + 4 * codes + math.ceil(ENTRY * entries) + 24 * batch * d
+    # A dense pass or the auxiliary term, their sums in 64 bits with them; two gradients more, and what Adam takes in plain torch.
+    step = 17 * codes + 12 * matrix + 48 * batch * d
+    buffer = 4 * request.buffer * d
+    shelf = members * rows * 4 * matrix
+    tokens = float(request.steps * batch)
     return Estimate(
-        buffer_bytes=int(1.5 * request.buffer * d * 4),
-        weight_bytes=weights,
-        pass_bytes=work,
+        buffer_bytes=buffer + 24 * request.buffer + request.corpus.contexts * (4 * request.corpus.length + 64),
+        weight_bytes=members * weights,
+        pass_bytes=kept,
+        subject_bytes=0 if subject is None else _weight_bytes(request, subject),
+        moment_bytes=max(
+            step,
+            buffer,  # in a checkpoint, and what is left of it is moved to its beginning
+            shelf,
+            _pass_bytes(request, subject, request.block) + 8 * request.block * request.corpus.length * d,
+            shelf + _look_bytes(request, d, units, subject) if request.evaluations else 0,
+        ),
         forward_flops=tokens,
-        step_flops=tokens * members * 2.0 * 2 * units * d,
+        # One product of all activations with all encoders; what follows is over active units and less.
+        step_flops=tokens * members * 2.0 * 2 * matrix,
     )
+
+
+def _weight_bytes(request: TrainRequest, card: SubjectInfo) -> int:
+    """The model, as if embedding and unembedding were two matrices, every MLP gated, and every head had keys of its own."""
+    d, mlp, attn = card.d_model, card.widths["mlp"], card.widths["attn"]
+    return (2 if request.dtype == "bfloat16" else 4) * (2 * card.vocab_size * d + card.n_layers * (4 * d * attn + 3 * d * mlp + 4 * d))
+
+
+def _pass_bytes(request: TrainRequest, card: SubjectInfo | None, contexts: int) -> int:
+    """A pass over so many contexts, a layer at a time; 0 where the model is not known."""
+    if card is None:
+        return 0
+    length = request.corpus.length
+    return 4 * contexts * length * (8 * card.d_model + 4 * card.widths["mlp"] + 6 * card.widths["attn"] + length)
+
+
+def _look_bytes(request: TrainRequest, d: int, units: int, card: SubjectInfo | None) -> int:
+    """A look at the loss recovered: two passes' logits, some of them in 64 bits; codes four times over; activations in 64 bits."""
+    tokens = LOOKED_AT * request.corpus.length
+    logits = LOGITS if card is None else tokens * card.vocab_size
+    return 8 * logits + 40 * min(WIDENED, logits) + 16 * tokens * units + 64 * tokens * d + _pass_bytes(request, card, LOOKED_AT)
 
 
 def contexts_for(tokens: int, length: int) -> int:

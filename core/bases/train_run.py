@@ -10,6 +10,7 @@ import torch
 
 import core
 from core.bases import checkpoint
+from core.bases.bounds import LOOKED_AT
 from core.bases.curves import CurveWriter
 from core.bases.dictionary import Dictionary
 from core.bases.info import BasisInfo
@@ -18,7 +19,7 @@ from core.bases.part import part_of
 from core.bases.prepare import Job, load_job
 from core.bases.shelf import Shelved, check_free
 from core.bases.stream import Source, Stream
-from core.bases.train_request import TrainRequest
+from core.bases.train_request import TrainRequest, estimate
 from core.bases.trainer import Trainer
 from core.errors import AtlasError
 from core.runs.progress import Cancelled, Progress
@@ -26,8 +27,6 @@ from core.units import Site
 from core.workspace import Workspace, write_json
 
 SCHEMA = 1
-_LOOKED_AT = 8
-"""Held-out contexts over which the loss recovered is looked at on the way."""
 
 
 def run_train(workspace: Workspace, run_dir: Path, params: dict[str, Any], progress: Progress) -> None:
@@ -38,7 +37,10 @@ def run_train(workspace: Workspace, run_dir: Path, params: dict[str, Any], progr
     request = TrainRequest.from_params(params)
     job = load_job(workspace, request, progress)
     source = source_of(job, request)
-    request.units(source.width)
+    expected = estimate(request, source.width, job.subject.info)
+    progress.log(
+        f"memory: at most {expected.bytes / 1e6:,.0f} MB beside the program, {expected.subject_bytes / 1e6:,.0f} MB of it the model's"
+    )
     _check_names(workspace, job, source.part.site, request, run_dir.name)
     stream = Stream(source, batch=request.batch, buffer=request.buffer, block=request.block, seed=request.seed)
     saved = checkpoint.load(run_dir)
@@ -51,6 +53,7 @@ def run_train(workspace: Workspace, run_dir: Path, params: dict[str, Any], progr
         if saved[1].get("reads", reads) != reads:
             raise AtlasError("The text or the model has changed since this training was stopped: start a new one.")
         trainer.load(*saved)
+        saved = None  # else what was read of it would be held to the end
         progress.log(f"going on after {trainer.seen:,} vectors")
     total = request.steps * request.batch
     keeper = _Keeper(run_dir, trainer, request.checkpoint_seconds, reads)
@@ -146,16 +149,32 @@ class _Keeper:
         self._since = time.monotonic()
 
 
-def _recovered(trainer: Trainer, job: Job, progress: Progress, total: int) -> list[float | None]:
-    """Loss recovered over the first few held-out contexts."""
-    found = measure(
-        job.subject,
-        dictionaries(trainer, job, "under way"),
-        job.piece,
-        job.held_out[:_LOOKED_AT],
-        lambda _done, _of: progress.update(trainer.seen, total, "looking at the loss recovered", "vectors"),
-    )
-    return [one["loss_recovered"] for one in found]
+def _recovered(trainer: Trainer, job: Job, progress: Progress, total: int) -> list[float | str]:
+    """Loss recovered over the first few held-out contexts, or why there is none. Raises Cancelled only.
+
+    Whatever goes wrong is written into the curves and the log, and the training goes on: it may be hours of work, and it does not depend
+    on what was looked at.
+    """
+    try:
+        found = measure(
+            job.subject,
+            dictionaries(trainer, job, "under way"),
+            job.piece,
+            job.held_out[:LOOKED_AT],
+            lambda _done, _of: progress.update(trainer.seen, total, "looking at the loss recovered", "vectors"),
+        )
+    except Cancelled:
+        raise
+    except Exception as error:  # noqa: BLE001 - it becomes the reason that the curves give
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0][:300]
+        progress.log(f"the loss recovered could not be looked at after {trainer.seen:,} vectors: {reason}")
+        return [reason] * len(trainer.members)
+    return [_number_or_why(one) for one in found]
+
+
+def _number_or_why(metrics: Mapping[str, Any]) -> float | str:
+    value = metrics["loss_recovered"]
+    return metrics["undefined"]["loss_recovered"] if value is None else value
 
 
 def _check_names(workspace: Workspace, job: Job, site: Site, request: TrainRequest, run: str) -> None:

@@ -5,7 +5,7 @@ never stopped.
 """
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -31,8 +31,8 @@ _PATIENCE = 5
 _REVIVING = 0.5
 """Dead units are given new directions up to this share of the run."""
 
-Evaluate = Callable[["Trainer"], list[float | None]]
-"""Loss recovered of each dictionary, as it is now."""
+Evaluate = Callable[["Trainer"], Sequence[float | str]]
+"""Loss recovered of each dictionary as it is now, or a sentence on why there is none: a look that fails must not cost the training."""
 
 
 @dataclass
@@ -129,8 +129,9 @@ class Trainer:
         request, d = self.request, self.stream.source.width
         units = request.units(d)
         alphas = request.alphas if request.kind == "tied" else (None,)
+        # One for all of them: they take their steps in turn, and nothing of a pass is needed after its step.
+        on = ActivePass(self.screen) if self.device.type == "cpu" else None
         for name, alpha, beside_sum in zip(request.names(), alphas, request.alphas_beside_sum(d), strict=True):
-            on = ActivePass(self.screen) if self.device.type == "cpu" else None
             if request.kind == "tied":
                 learner = Tied(d, units, beside_sum, request.seed, on, self.device, self.bias_rate)
             else:
@@ -143,27 +144,39 @@ class Trainer:
 
         Raises AtlasError when the loss or the weights are no numbers any more, or grow without end.
         """
-        looks = {round(self.request.steps * (i + 1) / self.request.evaluations) for i in range(self.request.evaluations)}
         while self.step < self.request.steps:
-            self._due(looks, evaluate)
+            self.point(evaluate)
             while self.stream.filling:
                 self.stream.fill()
                 if not self.members and not self.stream.filling:
                     self.begin()  # before anything is kept: what is left of a buffer is kept in another order
                 tick(self.seen)
-            self._one_step()
+            self.one_step()
             tick(self.seen)
-        self._due(looks, evaluate)
+        self.point(evaluate)
 
-    def _due(self, looks: set[int], evaluate: Evaluate) -> None:
-        """The point of the curves that the last step has made due, unless it stands there already: looking may be cut off."""
-        if self.step == self.pointed or not (self.step % self.every == 0 or self.step == self.request.steps or self.step in looks):
+    @property
+    def looks(self) -> set[int]:
+        """The steps after which the loss recovered is looked at."""
+        return {round(self.request.steps * (i + 1) / self.request.evaluations) for i in range(self.request.evaluations)}
+
+    def point(self, evaluate: Evaluate) -> None:
+        """The point of the curves that the last step has made due, unless it stands there already: looking may be cut off.
+
+        Raises AtlasError when one of the dictionaries diverges.
+        """
+        looking = self.step in self.looks
+        if self.step == self.pointed or not (self.step % self.every == 0 or self.step == self.request.steps or looking):
             return
-        found: list[float | None] = evaluate(self) if self.step in looks else [None] * len(self.members)
+        found: Sequence[float | str | None] = evaluate(self) if looking else [None] * len(self.members)
         self.pointed = self.step
         self._point(found)
 
-    def _one_step(self) -> None:
+    def one_step(self) -> None:
+        """A step of every dictionary on the stream's next batch, with all that is kept count of. `begin` or `load` comes first.
+
+        Raises AtlasError when a loss or weight is no number any more.
+        """
         rows = self.stream.next().to(self.device)
         x = prepare(self.how, rows).x.contiguous()
         rate, seen = self.request.rate(self.step), self.seen
@@ -185,11 +198,11 @@ class Trainer:
                 )
         self.step += 1
 
-    def _point(self, recovered: list[float | None]) -> None:
-        """Add a line of each dictionary to the curves, and look whether one diverges."""
+    def _point(self, recovered: Sequence[float | str | None]) -> None:
+        """Add a line of each dictionary to the curves, and look whether one diverges. recovered: None where it was not looked at."""
         d, spread = self.stream.source.width, self._spread
         lines: list[Mapping[str, Any]] = []
-        for member, loss_recovered in zip(self.members, recovered, strict=True):
+        for member, looked in zip(self.members, recovered, strict=True):
             squared, l1, l0 = (value / spread.tokens for value in (member.sums.squared, member.sums.l1, member.sums.l0))
             loss = squared + member.learner.alpha * l1
             lines.append(
@@ -205,7 +218,8 @@ class Trainer:
                     "explained_variance": 1 - squared * spread.tokens / spread.variance if spread.variance > 0 else None,
                     "dead": len(member.dead(self.seen, self.request.patience)) / len(member.last),
                     "rate": self.request.rate(self.step - 1),
-                    "loss_recovered": loss_recovered,
+                    "loss_recovered": None if isinstance(looked, str) else looked,
+                    **({"undefined": {"loss_recovered": looked}} if isinstance(looked, str) else {}),
                 }
             )
             member.bad = member.bad + 1 if squared * spread.tokens > _DIVERGED * spread.squared else 0

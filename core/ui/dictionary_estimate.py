@@ -38,7 +38,7 @@ def train_expected(request: TrainRequest, shape: Shape | None, runs: Sequence[Ru
     d = shape[Site.parse(request.site).kind]
     needs = estimate(request, d)
     units = f"{many} of {words.count(request.units(d), 'unit')} over {d:,} numbers"
-    memory = f"about {words.size(needs.bytes)} of memory beside the model"
+    memory = f"at most {words.size(needs.bytes)} of memory beside the model and the program"
     return f"{units}; {text}; {memory}; {_time(train_flops(request, shape), speed(request, shape, runs))}."
 
 

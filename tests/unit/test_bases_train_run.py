@@ -29,6 +29,7 @@ from core.bases.train_run import run_train, source_of
 from core.errors import AtlasError
 from core.runs.progress import Cancelled
 from core.runs.registry import Registry
+from core.subject.subject import Subject
 from core.units import Site
 from core.workspace import Workspace
 from tests.models import D_MODEL, HEADS, make_tiny_model
@@ -242,6 +243,44 @@ def test_what_is_on_the_shelf_encodes_as_it_was_trained_and_says_how(place: Plac
         manifest = json.loads((workspace.runs / name / "manifest.json").read_text("utf8"))
         assert manifest["state"] == "complete"
         assert [found["key"] for found in manifest["dictionaries"]] == [one.info.key]
+
+
+def _nothing_to_predict(*_: Any) -> Any:
+    raise AtlasError("No context of the held-out text has two counted tokens in a row: choose longer contexts.")
+
+
+def _no_memory(*_: Any) -> Any:
+    raise RuntimeError("DefaultCPUAllocator: can't allocate memory\nand a stack")
+
+
+@pytest.mark.parametrize(
+    ("raised", "said"),
+    [(_nothing_to_predict, "No context of the held-out text"), (_no_memory, "DefaultCPUAllocator: can't allocate memory")],
+)
+def test_a_look_at_the_loss_that_fails_is_a_reason_in_the_curves_and_not_the_end(
+    place: Place, monkeypatch: pytest.MonkeyPatch, raised: Any, said: str
+) -> None:
+    workspace, params = place
+    name = f"looks{raised.__name__}".replace("_", "-")
+    short = {**params, "alphas": [0.5, 2.0], "tokens": 6000, "name": name, "evaluations": 2}
+    monkeypatch.setattr(train_run, "measure", raised)
+    progress = Quiet()
+    run_train(workspace, _folder(workspace, name), short, progress)
+    monkeypatch.undo()
+    told = [line for line in load_curves(workspace.runs / name) if "undefined" in line]
+    assert len(told) == 4  # two looks, two dictionaries
+    assert all(line["loss_recovered"] is None and line["undefined"]["loss_recovered"].startswith(said) for line in told)
+    assert sum("could not be looked at" in line and said in line for line in progress.lines) == 2
+    run_train(workspace, _folder(workspace, f"{name}-again"), {**short, "name": f"{name}-again"}, Quiet())
+    assert _same(_weights(workspace, f"{name}-a2"), _weights(workspace, f"{name}-again-a2"))
+
+
+def test_a_model_without_finite_output_is_the_reason_that_no_loss_is_recovered(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    workspace, params = place
+    monkeypatch.setattr(Subject, "logits", lambda self, tokens: torch.full((*tokens.shape, self.info.vocab_size), float("nan")))
+    run_train(workspace, _folder(workspace, "no-output"), {**params, "tokens": 3000, "name": "no-output", "evaluations": 1}, Quiet())
+    last = load_curves(workspace.runs / "no-output")[-1]
+    assert (last["loss_recovered"], last["undefined"]) == (None, {"loss_recovered": "The model's output is not finite."})
 
 
 def test_one_head_of_an_attn_site_is_its_part_of_it(place: Place) -> None:
