@@ -66,12 +66,7 @@ def _serve(workspace: Workspace, port: int, lock: FileLock, *, browser: bool) ->
     note(f"Neuron Atlas opens at {url} (workspace {workspace.path}); Ctrl-C ends it.")
     if browser:
         processes.spawn(["-m", "core.commands.serving", url], workspace.scratch / "browser.log")
-    # fmt: off
-    command = [
-        sys.executable, "-m", "streamlit", "run", "app.py", "--server.address", "127.0.0.1", "--server.port", str(port),
-        "--server.headless", "true", "--browser.gatherUsageStats", "false",
-    ]
-    # fmt: on
+    command = [sys.executable, "dashboard.py", str(port)]
     os.environ[WORKSPACE_ENV] = str(workspace.path)
     os.chdir(processes.PROJECT)
     if sys.platform != "win32":

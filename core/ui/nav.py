@@ -26,9 +26,12 @@ PAGES = {
 
 
 FRONT = "overview"
+NOWHERE = "nowhere"
+"""Where `core.ui.addresses` sends whoever asks for a path with slashes; the path is in the query."""
 _HERE = "_neuron_atlas_page"
 _ECHOES = "_neuron_atlas_echoes"
 _NOWHERE = "_neuron_atlas_nowhere"
+_LONGEST = 200
 _Echo = tuple[str, frozenset[tuple[str, str]]]
 
 
@@ -42,8 +45,9 @@ def declare() -> Page:
     }
     sections["Inspect"].append(st.Page(_to_front, title="Overview", url_path=FRONT, visibility="hidden"))
     unknown = _unknown()
-    if unknown and "/" not in unknown:  # a page's path holds no slash
-        sections["Inspect"].append(st.Page(_from_nowhere, title="Overview", url_path=unknown, visibility="hidden"))
+    for path in {NOWHERE, unknown} - {""}:
+        if "/" not in path:  # a page's path holds no slash
+            sections["Inspect"].append(st.Page(_from_nowhere, title="Overview", url_path=path, visibility="hidden"))
     return st.navigation(sections, expanded=True)
 
 
@@ -57,7 +61,8 @@ def _to_front() -> None:
 
 
 def _from_nowhere() -> None:
-    st.session_state[_NOWHERE] = _unknown()
+    path = _unknown()
+    st.session_state[_NOWHERE] = st.query_params.get("path", path)[:_LONGEST] if path == NOWHERE else path
     open_page(FRONT)
 
 

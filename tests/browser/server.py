@@ -15,11 +15,12 @@ ROOT = Path(__file__).resolve().parents[2]
 
 @dataclass(frozen=True)
 class Server:
-    """A running dashboard: its address, its workspace and where its output goes."""
+    """A running dashboard: its address, its workspace, where its output goes, and its process."""
 
     url: str
     workspace: Path
     log: Path
+    pid: int
 
 
 def environment(workspace: Path) -> dict[str, str]:
@@ -37,4 +38,4 @@ def command(workspace: Path, *arguments: str, timeout: float = 420) -> dict[str,
 def serving(workspace: Path, log: Path) -> Generator[Server]:
     """Serve `workspace` until the block ends, then end all that was started for it. Raises RuntimeError when it does not come up."""
     with dashboard.serving(Workspace(workspace), log, environment(workspace)) as running:
-        yield Server(running.url, workspace, log)
+        yield Server(running.url, workspace, log, running.pid)

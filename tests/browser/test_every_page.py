@@ -1,6 +1,8 @@
 """What holds for every page: both themes, wide and narrow, nothing on the console, nobody else asked, and the deep link."""
 
+import os
 import re
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -57,7 +59,6 @@ def test_the_navigation_leads_to_every_page(browser: Browser, real: Server) -> N
 
 def test_a_page_that_does_not_exist_says_so(browser: Browser, real: Server) -> None:
     with viewing(browser, real) as view:
-        view.go("")  # on the very first visit of a server Streamlit says so in a window of its own, too
         view.go("nonexistent?unit=x")
         view.see("There is no page “nonexistent”; this is the Overview.")
         expect(view.page.locator("tr.row").first).to_be_visible(timeout=PATIENCE)
@@ -73,6 +74,30 @@ def test_a_page_that_does_not_exist_says_so(browser: Browser, real: Server) -> N
         view.settled()
         assert view.page.get_by_text("There is no page").count() == 0
         view.check()
+
+
+@pytest.mark.parametrize("path", ["nonexistent", "unit/x", "unit/tiny/mlp.1/neurons/4?run=x"])
+def test_the_first_visit_of_a_server_may_be_of_no_page_at_all(browser: Browser, fresh: Server, path: str) -> None:
+    with viewing(browser, fresh) as view:
+        view.go(path)
+        view.see(f"There is no page “{path.partition('?')[0]}”; this is the Overview.")
+        assert view.page.url == f"{fresh.url}/"
+        assert view.page.get_by_role("dialog").count() == 0
+        view.go("")  # a visit of its own
+        assert view.page.get_by_text("There is no page").count() == 0
+        view.check()
+
+
+def test_a_dashboard_with_an_open_tab_ends_at_once_and_quietly(browser: Browser, fresh: Server) -> None:
+    with viewing(browser, fresh) as view:
+        view.go("explore")
+        expect(view.page.locator("tr.row").first).to_be_visible(timeout=PATIENCE)
+        pid = fresh.pid
+        os.kill(pid, signal.SIGINT)
+        assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+    said = fresh.log.read_text("utf8")
+    assert "leaked" not in said
+    assert "Traceback" not in said
 
 
 @pytest.mark.parametrize("path", ["%3Cimg%20src=x%20onerror=alert(1)%3E", "%E2%80%AEx", "UNIT"])

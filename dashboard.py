@@ -1,0 +1,54 @@
+"""What `python -m core serve` starts: the pages of app.py behind one rule about addresses, on the port that is given.
+
+`streamlit run app.py` shows the same pages without that rule.
+"""
+
+import atexit
+import os
+import signal
+import sys
+from pathlib import Path
+
+import streamlit as st
+from starlette.middleware import Middleware
+from streamlit.runtime.pages_manager import PagesManager
+
+from core.ui.addresses import OneDeep
+
+# app.py declares its pages, so the folder `pages/` is not Streamlit's to list. `st.navigation` says so too, but when it is first called the
+# first visit has been answered already, with a window “Page not found” for any path that Streamlit did not find in that folder.
+PagesManager.uses_pages_directory = False
+
+
+def run(port: int) -> None:
+    """Serve until the process is asked to end, and then end in order: what it started is ended too."""
+    asked: list[int] = []
+
+    def end(number: int, _: object) -> None:
+        """The server shuts down and then raises the signal again."""
+        asked.append(number)
+        sys.exit(0)
+
+    def leave_at_once() -> None:
+        """Without taking the interpreter apart: open tabs hold a cursor, which DuckDB would report as a leak, in forty lines."""
+        if asked:
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(0)
+
+    atexit.register(leave_at_once)  # the first to be registered is the last to be called
+    signal.signal(signal.SIGINT, end)
+    signal.signal(signal.SIGTERM, end)
+    app = st.App(Path(__file__).with_name("app.py"), middleware=[Middleware(OneDeep)])
+    app.run(
+        config={
+            "server.address": "127.0.0.1",
+            "server.port": port,
+            "server.headless": True,
+            "browser.gatherUsageStats": False,
+        }
+    )
+
+
+if __name__ == "__main__":
+    run(int(sys.argv[1]))
