@@ -4,6 +4,7 @@ import argparse
 import os
 import time
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 from core.errors import AtlasError
@@ -13,10 +14,14 @@ from core.workspace import Workspace
 MODULE = "tests.fake_interactive"
 
 
-def operations(op: str, args: Mapping[str, Any], say: Say) -> dict[str, Any]:
-    """echo, sleep, refuse, break, die."""
+def operations(workspace: Workspace, op: str, args: Mapping[str, Any], say: Say) -> dict[str, Any]:
+    """echo, mark, sleep, refuse, break, die."""
     if op == "echo":
         return {"echo": dict(args), "nan": float("nan"), "inf": [1.0, float("inf")]}
+    if op == "mark":
+        time.sleep(3)
+        (workspace.scratch / "marked").touch()
+        return {}
     if op == "sleep":
         say("sleeping")
         time.sleep(args["seconds"])
@@ -35,4 +40,5 @@ if __name__ == "__main__":
     parser.add_argument("--workspace", required=True)
     parser.add_argument("--idle", type=float, default=IDLE_SECONDS)
     arguments = parser.parse_args()
-    run(Workspace.open(arguments.workspace), operations, arguments.idle)
+    place = Workspace.open(arguments.workspace)
+    run(place, partial(operations, place), arguments.idle)

@@ -15,6 +15,7 @@ from core.bases.measure_request import MeasureRequest, split_key
 from core.bases.metrics import measure
 from core.bases.prepare import Job, load_job
 from core.bases.shelf import Shelved, describe, find
+from core.bases.unseen import unseen
 from core.errors import AtlasError
 from core.runs.progress import Progress
 from core.units import Site
@@ -32,12 +33,18 @@ def run_measure(workspace: Workspace, run_dir: Path, params: dict[str, Any], pro
         raise AtlasError(
             f"The dictionaries belong to {request.subject}, and the model is {job.subject.info.slug}: measure them with their own."
         )
-    ranks, output_ranks = spread(job.held_out, request.contexts), spread(job.held_out, min(request.output_contexts, request.contexts))
+    held_out = unseen(workspace, job.piece, request.corpus, [one.info for one in shelf])
+    if len(held_out) != len(job.held_out):
+        progress.log(
+            f"the text was cut otherwise in training: measured on the {len(held_out)} contexts of documents that were not read then"
+        )
+    ranks, output_ranks = spread(held_out, request.contexts), spread(held_out, min(request.output_contexts, request.contexts))
     results = _before(run_dir, shelf)
     for site in sorted({one.info.site for one in shelf}):
         here = [one for one in shelf if one.info.site == site and one.info.key not in results]
         if here:
-            _measure_site(workspace, run_dir, request, job, site, here, (ranks, output_ranks), results, progress)
+            text = {"corpus": request.corpus.to_json(), "slice": job.piece.id, "held_out_contexts": len(held_out), "part": "held out"}
+            _measure_site(workspace, run_dir, job, site, here, (ranks, output_ranks), text, results, progress)
         _publish(run_dir, request, job, results, len(shelf))
 
 
@@ -49,11 +56,11 @@ def spread(ranks: Ranks, count: int) -> Ranks:
 def _measure_site(
     workspace: Workspace,
     run_dir: Path,
-    request: MeasureRequest,
     job: Job,
     site: Site,
     here: Sequence[Shelved],
     texts: tuple[Ranks, Ranks],
+    text: Mapping[str, Any],
     results: dict[str, dict[str, Any]],
     progress: Progress,
 ) -> None:
@@ -67,10 +74,9 @@ def _measure_site(
         outputs=len(texts[1]) > 0,
         output_ranks=texts[1],
     )
-    text = {"corpus": request.corpus.to_json(), "slice": job.piece.id, "held_out_contexts": len(job.held_out), "part": "held out"}
     for one, metrics in zip(here, found, strict=True):
         made_by = {"run": run_dir.name, "measured": time.time(), "dtype": job.subject.dtype_name, "code": core.__version__}
-        metrics = {**metrics, "text": text, "weights": one.hash, **made_by}
+        metrics = {**metrics, "text": dict(text), "weights": one.hash, **made_by}
         # Read again: somebody else may have described it meanwhile.
         current = find(workspace, *split_key(one.info.key))
         if current.hash != one.hash:

@@ -43,6 +43,12 @@ def call(
         ) from None
 
 
+def begin(workspace: Workspace, op: str, *, module: str = SERVER) -> bool:
+    """Let the warm worker do `op` after what it is doing, without waiting for it. Returns True. Raises AtlasError as `call` does."""
+    call(workspace, "begin", START_SECONDS, module=module, of=op)
+    return True
+
+
 def running(workspace: Workspace) -> bool:
     """Whether the warm worker is there now. Starts nothing."""
     connection = _try(frames.read_address(workspace))

@@ -19,7 +19,7 @@ from core.workspace import Workspace
 
 REQUEST_BYTES = 1 << 20
 ANSWER_BYTES = 64 << 20
-PROTOCOL = 1
+PROTOCOL = 2
 """Changed whenever requests or answers change, so that a worker of an older program is not asked."""
 
 TAKEN = "taken"

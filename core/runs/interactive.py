@@ -123,8 +123,23 @@ class Server:
             if op == "leave":
                 self._leaving.set()
             return
+        if op == "begin":
+            self._begin(str(cast(dict[str, Any], args).get("of")))
+            frames.send(connection, {"result": {}})
+            return
         connection.settimeout(REQUEST_SECONDS)
         frames.send(connection, self._in_turn(connection, op, cast(dict[str, Any], args)))
+
+    def _begin(self, op: str) -> None:
+        """Queue an operation whose answer nobody waits for."""
+        with self._lock:
+            self._waiting += 1
+        self._executor.submit(self._do, op, {}, _unheard).add_done_callback(self._begun)
+
+    def _begun(self, _: Future[dict[str, Any]]) -> None:
+        with self._lock:
+            self._waiting -= 1
+            self._last = time.monotonic()
 
     def _in_turn(self, connection: socket.socket, op: str, args: Mapping[str, Any]) -> dict[str, Any]:
         """Wait for the question's turn and answer, telling the asker what is being done. Raises OSError when the asker is gone."""
@@ -165,6 +180,10 @@ class Server:
             return False
         finally:
             connection.settimeout(REQUEST_SECONDS)
+
+
+def _unheard(_: str) -> None:
+    """Nobody listens."""
 
 
 def run(workspace: Workspace, operations: Operations, idle_seconds: float = IDLE_SECONDS) -> None:

@@ -1,10 +1,11 @@
 """The lanes: at most one worker process each a workspace, started when a run waits, gone when none does. No torch.
 
-Long runs go in the batch lane, one after another. What a person waits for on a page goes in the interactive lane, beside them.
+Long runs go in the batch lane, one after another. What a person waits for on a page goes in the interactive lane, beside them. What
+needs little more than a loaded model goes in the model lane, whose worker is the warm model process: it starts at once.
 """
 
 from core.errors import AtlasError
-from core.runs import processes
+from core.runs import client, processes
 from core.runs.locks import lane_lock
 from core.runs.registry import LANES, Lane, Registry, Runs
 from core.workspace import Workspace
@@ -38,6 +39,8 @@ def log_name(lane: Lane) -> str:
 def _ensure(workspace: Workspace, lane: Lane, module: str) -> bool:
     if not Registry(workspace).waiting(lane) or lane_lock(workspace, lane).held_elsewhere():
         return False
+    if lane == "model":
+        return client.begin(workspace, "work")
     try:
         processes.spawn(["-m", module, "--workspace", str(workspace.path), "--lane", lane], workspace.scratch / log_name(lane))
     except OSError as error:

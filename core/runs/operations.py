@@ -4,7 +4,6 @@ Positions of a prepended BOS are left out of answers, or null where an answer ru
 """
 
 import os
-from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from typing import Any, cast
 
@@ -19,19 +18,17 @@ from core.remembered import FileKey, Remembered, file_key
 from core.runs.interactive import Say
 from core.runs.shelf_operations import ShelfOperations
 from core.runs.thresholds import STEPS, Thresholds, load_thresholds
+from core.runs.worker import KINDS, work
 from core.store.catalog import IndexInfo, find_unit, indexes, load_index
 from core.store.texts import load_slice
 from core.subject.info import subject_info
-from core.subject.load import load_subject
+from core.subject.loaded import kept_subject
 from core.subject.subject import Subject
 from core.units import Site, UnitName, in_order
 from core.workspace import Workspace
 
 MAX_TOKENS = 256
 STRONGEST = 20
-LOADED = 2
-LOADED_BYTES = 4 << 30
-"""At most this many subjects stay loaded; a second one only while all of them together fit."""
 
 Floats = npt.NDArray[np.float32]
 _Candidates = list[tuple[float, Site, int, float]]
@@ -40,6 +37,7 @@ _Candidates = list[tuple[float, Site, int, float]]
 class ModelOperations:
     """The operations of one workspace: `operations(op, args, say)` answers with a JSON object or raises AtlasError.
 
+    * `work {}`: do the queued runs of the model lane, one after another. `{}`. Nobody waits for its answer.
     * `warm {subject}`: load it. `{subject, device, dtype}`.
     * `try_text {subject, run?, text, max_tokens=256}`: where units fire strongly. `{run, tokens, bos}` and what `try_text` returns.
     * `unit_on_text {unit, run?, text, max_tokens=256}`: one unit on every token. `{run, tokens, bos, activations, thresholds}`.
@@ -53,11 +51,11 @@ class ModelOperations:
         # One text at a time gains little from threads, and when others want the cores too (an index in the batch lane) they wait for
         # each other: 98 tokens through SmolLM2 on two busy cores took 0.5 to 2 s with one thread, 4 to 10 s with two.
         torch.set_num_threads(min(torch.get_num_threads(), max(1, (os.cpu_count() or 1) // 2)))
-        self._subjects: OrderedDict[tuple[str, str], Subject] = OrderedDict()
         self._bases: Remembered[tuple[str, str, str, str, str], Basis] = Remembered(8)
         self._thresholds: Remembered[FileKey, tuple[IndexInfo, dict[Site, Thresholds]]] = Remembered(4)
         shelf = ShelfOperations(workspace)
         self._table: dict[str, Callable[[Mapping[str, Any], Say], dict[str, Any]]] = {
+            "work": self._work,
             "warm": self._warm,
             "try_text": self._try_text,
             "unit_on_text": self._unit_on_text,
@@ -70,6 +68,10 @@ class ModelOperations:
         if op not in self._table:
             raise AtlasError(f"The model process does not know “{op[:40]}”: it can {', '.join(self._table)}.")
         return self._table[op](args, say)
+
+    def _work(self, args: Mapping[str, Any], say: Say) -> dict[str, Any]:
+        work(self._workspace, KINDS, "model")
+        return {}
 
     def _warm(self, args: Mapping[str, Any], say: Say) -> dict[str, Any]:
         slug = _text(args, "subject")
@@ -138,21 +140,8 @@ class ModelOperations:
     def _subject(self, slug: str, index: IndexInfo | None, say: Say) -> Subject:
         """The subject as the index read it, loaded now or before. Raises AtlasError when it is not the same model any more."""
         dtype = "float32" if index is None else str(_said(index, "dtype") or "float32")
-        key = (slug, dtype)
-        if key in self._subjects:
-            self._subjects.move_to_end(key)
-        else:
-            subject_info(self._workspace, slug)
-            while len(self._subjects) >= LOADED:
-                self._subjects.popitem(last=False)
-            say("loading the model")
-            self._subjects[key] = load_subject(self._workspace, slug, dtype=dtype)
-            while len(self._subjects) > 1 and sum(map(_size, self._subjects.values())) > LOADED_BYTES:
-                self._subjects.popitem(last=False)
-        subject = self._subjects[key]
-        if index is not None and index.subject["weights_hash"] != subject.info.weights_hash:
-            raise AtlasError(f"The model “{slug}” has other weights than the run “{index.run}” read: index it again.")
-        return subject
+        expected = None if index is None else index.subject["weights_hash"]
+        return kept_subject(self._workspace, slug, dtype=dtype, weights_hash=expected, say=say)
 
     def _basis(self, subject: Subject, index: IndexInfo, site: Site) -> Basis:
         """How the index read the site, its weights kept from before."""
@@ -239,11 +228,6 @@ def _said(index: IndexInfo, key: str) -> Any:
     subject = provenance.get("subject")
     inner = cast(dict[str, Any], subject) if isinstance(subject, dict) else {}
     return provenance.get(key) or inner.get(key)
-
-
-def _size(subject: Subject) -> int:
-    """Bytes of the weights."""
-    return sum(tensor.numel() * tensor.element_size() for tensor in subject.model.parameters())
 
 
 def _text(args: Mapping[str, Any], name: str) -> str:

@@ -21,7 +21,7 @@ from core.sqlite import transaction
 from core.units import check_slug
 from core.workspace import Workspace, write_json
 
-Lane = Literal["batch", "interactive"]
+Lane = Literal["batch", "interactive", "model"]
 LANES: tuple[Lane, ...] = get_args(Lane)
 State = Literal["queued", "running", "done", "failed", "cancelled"]
 

@@ -96,7 +96,7 @@ class Subject:
         self._modules = modules
         self._matmul = matmul
         self._outputs: list[int] = []
-        """For each block, how many things it returns in a tuple, or 0 when it returns the residual stream itself. Found when first wanted."""
+        """For each block, how many things it returns in a tuple, or 0 when it returns the residual stream itself. Found when wanted."""
         self._probing = False
         self._batch = 0
         """Texts in the pass under way, to give flattened activations their shape back."""

@@ -179,3 +179,12 @@ def test_it_leaves_when_idle_when_asked_and_when_the_workspace_is_gone(workspace
     ticks = processes.start_ticks(address_pid)
     shutil.rmtree(workspace.path)
     _wait(lambda: not processes.alive(address_pid, ticks))
+
+
+def test_work_that_was_begun_goes_on_while_nobody_waits_and_questions_wait_for_it(workspace: Workspace, call: Call) -> None:
+    call("ping")
+    before = time.monotonic()
+    client.begin(workspace, "mark", module=MODULE)
+    assert time.monotonic() - before < 2
+    call("echo")  # after it, in the order of arrival
+    assert (workspace.scratch / "marked").exists()
