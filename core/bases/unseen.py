@@ -46,8 +46,8 @@ def unseen(workspace: Workspace, piece: Slice, corpus: CorpusSpec, dictionaries:
         return held_out
     if not kept.any():
         raise AtlasError(
-            f"Every document of this text was read to make {blame}, and cut otherwise it cannot be told which contexts were held out: "
-            "measure with the same --length and --corpus, or on another text."
+            f"Every document of this text was read to make {blame}, and cut otherwise it cannot be told what was held out: measure"
+            f"{' them one by one' if len(dictionaries) > 1 else ''} on the text of the training, cut as it was then, or on another text."
         )
     return np.flatnonzero(kept)
 
@@ -69,7 +69,7 @@ def _read_by(workspace: Workspace, info: BasisInfo, read: str, piece: Slice, by_
     except (AtlasError, OSError, ValueError):
         raise AtlasError(
             f"The text that {info.key} was made from is not here any more as it was cut then, so it cannot be told what was held out:"
-            " measure with the same --length and --corpus, or on another text."
+            " measure on the text of its training, cut as it was then, or on another text."
         ) from None
     trained = {names[number] for number in np.unique(before.documents[split(before)[0]]).tolist()}
     seen = np.array([name in trained for name in _names(piece, by_text)])
