@@ -69,11 +69,12 @@ class Cell:
 
 @dataclass(frozen=True)
 class Series:
-    """One line of the figure: a basis of one subject, by layer."""
+    """One line of the figure: a basis of one subject at one kind of site, by layer. beside: what else tells it from the others."""
 
     basis: str
     subject: str
     cells: tuple[Cell, ...]
+    beside: str = ""
 
     @property
     def control(self) -> bool:
@@ -82,7 +83,7 @@ class Series:
 
     @property
     def label(self) -> str:
-        return f"{self.basis}, random weights" if self.control else self.basis
+        return ", ".join(part for part in (self.basis, self.beside, "random weights" if self.control else "") if part)
 
 
 def record(view: ExplanationView, unit_place: int, setting_place: int) -> Record:
@@ -136,10 +137,13 @@ def by_basis(records: Sequence[Record]) -> list[Series]:
     for one in records:
         key = (str(one["subject"]), str(one["basis"]), str(one["site_kind"]))
         groups.setdefault(key, {}).setdefault(int(one["layer"]), []).append(one)
-    found = [
-        Series(basis, subject, tuple(_cell(f"{kind}.{layer}", layer, rows) for layer, rows in sorted(layers.items())))
-        for (subject, basis, kind), layers in groups.items()
-    ]
+    models = len({subject.removesuffix(RANDOM_WEIGHTS) for subject, _, _ in groups}) > 1
+    kinds = len({kind for _, _, kind in groups}) > 1
+    found: list[Series] = []
+    for (subject, basis, kind), layers in groups.items():
+        cells = tuple(_cell(f"{kind}.{layer}", layer, rows) for layer, rows in sorted(layers.items()))
+        beside = " ".join(part for part in (kind if kinds else "", subject.removesuffix(RANDOM_WEIGHTS) if models else "") if part)
+        found.append(Series(basis, subject, cells, beside))
     return sorted(found, key=lambda one: (one.control, one.basis == NEURONS, one.basis, one.cells[0].site))
 
 

@@ -114,6 +114,32 @@ def test_the_control_is_a_line_of_its_own(studied: Workspace) -> None:
     records = [{**row, "subject": "tiny-random"} for row in rows(studied)] + rows(studied)
     series = study_tables.by_basis(records)
     assert [one.label for one in series] == [NAME, NEURONS, f"{NAME}, random weights", f"{NEURONS}, random weights"]
+    traces: tuple[Any, ...] = cast(Any, basis_figure(series)).data
+    for own, control in zip(traces[:2], traces[2:], strict=True):  # of one basis one colour and one shape
+        assert (control.line.color, control.marker.symbol) == (own.line.color, f"{own.marker.symbol}-open")
+        assert (own.line.dash, control.line.dash) == ("solid", "dot")
+    assert len({trace.line.color for trace in traces}) == 2
+
+
+def test_the_same_basis_at_two_kinds_of_site_or_in_two_models_is_told_apart(studied: Workspace) -> None:
+    records = rows(studied)
+    kinds = study_tables.by_basis(records + [{**row, "site_kind": "mlp"} for row in records])
+    assert [one.label for one in kinds] == [f"{NAME}, mlp", f"{NAME}, resid", f"{NEURONS}, mlp", f"{NEURONS}, resid"]
+    assert len({trace.line.color for trace in cast(Any, basis_figure(kinds)).data}) == 4
+    models = study_tables.by_basis(records + [{**row, "subject": "other"} for row in records])
+    assert sorted(one.label for one in models) == sorted(f"{basis}, {model}" for basis in (NAME, NEURONS) for model in ("tiny", "other"))
+
+
+def test_the_figure_says_what_its_axes_are_and_gives_the_interval_of_every_point(studied: Workspace) -> None:
+    series = study_tables.by_basis(rows(studied))
+    figure: Any = basis_figure(series)
+    assert (figure.layout.xaxis.title.text, figure.layout.yaxis.title.text) == ("layer", "mean ρ (correlation)")
+    assert figure.layout.showlegend
+    for one, trace in zip(series, figure.data, strict=True):
+        score = one.cells[0].score
+        assert (trace.y[0] - trace.error_y.arrayminus[0], trace.y[0] + trace.error_y.array[0]) == pytest.approx((score.low, score.high))
+        assert f"over {score.n} units" in trace.hovertext[0]
+        assert "lookup table" in trace.hovertext[0]
 
 
 def test_the_csv_reads_back_and_leaves_undefined_numbers_empty(studied: Workspace) -> None:
