@@ -11,15 +11,30 @@ default, in float32, by the step that their own trainers make, with all that the
 import contextlib
 import json
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
-from typing import Any
+from dataclasses import dataclass
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
 
 import numpy as np
 import torch
 
 Step = Callable[[Any], dict[str, Any]]
 STEPS = 1_000_000
+
+
+@dataclass
+class Told:
+    """A step, and what is known of it that is asked for afterwards, outside the time that it took."""
+
+    step: Step
+    say: Callable[[], dict[str, Any]]
+
+    def __call__(self, x: Any) -> dict[str, Any]:
+        return self.step(x)
 
 
 def saelens(kind: str, d: int, units: int, k: int, _: Any) -> Step:
@@ -87,20 +102,44 @@ def sparsify(_kind: str, d: int, units: int, k: int, _: Any) -> Step:
     return step
 
 
-def ours(kind: str, d: int, units: int, k: int, x: Any) -> Step:
-    from core.bases.passes import ActivePass, worth_screening
-    from core.bases.tied import Tied
-    from core.bases.topk import TopK
+class Given:
+    """In place of the stream: the trainer's next batch is the one that the bench gives."""
 
-    on = ActivePass(worth_screening(2048, d, units))
-    learner = TopK(d, units, k, d // 2, 1 / 32, 0, on, x.mean(0)) if kind == "topk" else Tied(d, units, 1.0, 0, on, bias_rate=d**0.5)
-    nobody = torch.empty(0, dtype=torch.int64)
+    def __init__(self, x: Any) -> None:
+        self.batch = x
+        self.source = SimpleNamespace(width=x.shape[1])
+
+    def first(self) -> Any:
+        return self.batch
+
+    def next(self) -> Any:
+        return self.batch
+
+
+def ours(kind: str, d: int, units: int, k: int, x: Any) -> Step:
+    """By the trainer itself: preparing, the step, dead units, sums, the check for what is no number, and a point of the curves on disk.
+
+    A run makes 200 points in all; here every tenth step makes one, as in a run of two thousand.
+    """
+    from core.bases.curves import CurveWriter, load_curves
+    from core.bases.train_request import TrainRequest
+    from core.bases.trainer import Trainer
+
+    request = TrainRequest(
+        kind="topk" if kind == "topk" else "tied", ratio=units / d, k=k, tokens=2000 * 2048, batch=2048, warmup=0, decay=0,
+        dead_tokens=10_000_000, evaluations=0,
+    )  # fmt: skip
+    folder, given = Path(tempfile.mkdtemp(dir=Path.cwd())), Given(x)
+    trainer: Any = Trainer(request, cast(Any, given), CurveWriter(folder))
+    trainer.begin()
 
     def step(x: Any) -> dict[str, Any]:
-        found = learner.step(x, 1e-3, nobody)
-        return {"l0": found.l0, "screened": on.screen}
+        given.batch = x
+        trainer.one_step()
+        trainer.point(lambda _: ())
+        return {}
 
-    return step
+    return Told(step, lambda: {"l0": next((line["l0"] for line in reversed(load_curves(folder))), None), "screened": trainer.screen})
 
 
 MAKERS: dict[str, Callable[[str, int, int, int, Any], Step]] = {
@@ -132,6 +171,7 @@ def main() -> None:
             said = step(batch)
             cpu.append(time.process_time() - used)
             wall.append(time.perf_counter() - begin)
+        said |= step.say() if isinstance(step, Told) else {}
         sys.stdout.write(json.dumps({"cpu": cpu, "wall": wall, **said}) + "\n")
         sys.stdout.flush()
 

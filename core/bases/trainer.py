@@ -27,7 +27,7 @@ POINTS = 200
 _DIVERGED = 4.0
 """A squared error above this many times Σ‖x‖², which predicting zero would make, at several points in a row, is diverging."""
 _PATIENCE = 5
-"""So many points."""
+"""So many points. Many units that all begin active make a large error: what is no larger than at the first point does not count."""
 _REVIVING = 0.5
 """Dead units are given new directions up to this share of the run."""
 
@@ -72,7 +72,8 @@ class _Spread:
 class Member:
     """One dictionary in training.
 
-    last: int64 [units], tokens seen when a unit was last active. bad: points in a row with too large a loss.
+    last: int64 [units], tokens seen when a unit was last active. bad: points in a row with too large an error. first: the squared error
+    of the first point, a mean over tokens; 0 before it.
     """
 
     name: str
@@ -81,6 +82,16 @@ class Member:
     last: Tensor
     sums: _Sums = field(default_factory=_Sums)
     bad: int = 0
+    first: float = 0.0
+
+    def limit(self, size: float) -> float:
+        """The squared error above which this diverges. size: that of predicting zero."""
+        return max(_DIVERGED * size, self.first)
+
+    def weigh(self, error: float, size: float) -> None:
+        """Take note of a point: its squared error, and that of predicting zero, both means over tokens."""
+        self.first = self.first or error
+        self.bad = self.bad + 1 if error > self.limit(size) else 0
 
     def dead(self, seen: int, patience: int) -> Tensor:
         """Units without activity in the last `patience` tokens, int64; none before so many were seen."""
@@ -222,7 +233,7 @@ class Trainer:
                     **({"undefined": {"loss_recovered": looked}} if isinstance(looked, str) else {}),
                 }
             )
-            member.bad = member.bad + 1 if squared * spread.tokens > _DIVERGED * spread.squared else 0
+            member.weigh(squared, spread.squared / spread.tokens)
             member.sums = _Sums()
         self._spread = _Spread(torch.zeros_like(spread.sum))
         self.curves.add(lines)
@@ -236,8 +247,9 @@ class Trainer:
     @property
     def healthy(self) -> bool:
         """Whether a checkpoint taken now would be a good one: nothing diverged at the last point, nor since."""
-        limit = _DIVERGED * self._spread.squared
-        return all(member.bad == 0 and member.sums.squared <= limit for member in self.members)
+        spread = self._spread
+        sizes = spread.squared / max(1, spread.tokens)
+        return all(member.bad == 0 and member.sums.squared <= member.limit(sizes) * spread.tokens for member in self.members)
 
     def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """Tensors and JSON that `load` goes on from."""
@@ -246,7 +258,7 @@ class Trainer:
         for i, member in enumerate(self.members):
             tensors[f"{i}.last"] = member.last
             tensors |= {f"{i}.{name}": tensor for name, tensor in member.learner.state().items()}
-        sums = [[member.sums.squared, member.sums.l1, member.sums.l0, member.bad] for member in self.members]
+        sums = [[member.sums.squared, member.sums.l1, member.sums.l0, member.first, member.bad] for member in self.members]
         document = {
             "step": self.step,
             "pointed": self.pointed,
@@ -274,6 +286,7 @@ class Trainer:
             for i, (member, sums) in enumerate(zip(self.members, document["members"], strict=True)):
                 member.last.copy_(tensors[f"{i}.last"])
                 member.learner.load({name.removeprefix(f"{i}."): one for name, one in tensors.items() if name.startswith(f"{i}.")})
-                member.sums, member.bad = _Sums(*(float(value) for value in sums[:3])), int(sums[3])
+                member.sums, member.bad = _Sums(*(float(value) for value in sums[:3])), int(sums[-1])
+                member.first = float(sums[3]) if len(sums) > 4 else 0.0  # not in older checkpoints
         except (KeyError, ValueError, TypeError, RuntimeError, IndexError):
             raise AtlasError("The checkpoint does not fit this run's parameters: remove its checkpoints folder to begin anew.") from None

@@ -334,6 +334,15 @@ def test_a_diverging_loss_stops_the_run(place: Place) -> None:
     assert all(bad == 0 for *_, bad in saved[1]["members"])
 
 
+def test_a_short_training_of_many_units_whose_error_begins_large_and_falls_does_not_diverge(place: Place) -> None:
+    workspace, params = place
+    folder = _folder(workspace, "wide")
+    run_train(workspace, folder, {**params, "ratio": 24, "tokens": 8000, "evaluations": 0, "name": "wide"}, Quiet())
+    errors = [line["mse"] for line in load_curves(folder)]
+    assert errors[-1] < 0.2 * errors[0]
+    assert errors[0] * D_MODEL > 4 * D_MODEL  # of activations whose squared norm is about D_MODEL
+
+
 def test_the_buffer_never_holds_more_than_it_was_given_and_every_vector_comes_once_a_pass(place: Place) -> None:
     workspace, params = place
     request = TrainRequest.from_params(params)

@@ -96,7 +96,7 @@ def test_another_text_and_a_dictionary_of_unknown_making_are_measured_on_the_spl
 def test_several_dictionaries_are_measured_on_what_none_of_them_read(text: Text) -> None:
     one, two = text.cut(), text.cut(length=24, contexts=40)
     found = unseen(text.workspace, *one, [text.made_from(*one), text.made_from(*two)])
-    assert 0 < len(found)
+    assert len(found) > 0
     assert set(found) <= set(split(one[0])[1])
     assert not text.documents(two[0], split(two[0])[0]) & text.documents(one[0], found)
 
