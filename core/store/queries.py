@@ -150,11 +150,12 @@ def _filters(
             if bound is not None:
                 where.append(f"{column} {sign} ?::DOUBLE")
                 values.append(float(bound))
+    # The lists of a unit that is hardly ever active are filled up with texts and tokens on which it is not: these are not found.
     # Joins whose build side is unique, and a GROUP BY over all that was found: DuckDB then looks numbers up in plain arrays. With IN and
     # UNION it hashes every row, which takes three times as long for a text that nearly every unit has.
     in_tokens = (
         "SELECT t.ordinal FROM top_tokens t JOIN vocab v ON v.token = t.token "
-        "WHERE t.run = ? AND v.subject = (SELECT subject FROM indexes WHERE run = ?) AND {}"
+        "WHERE t.run = ? AND t.mean <> 0 AND v.subject = (SELECT subject FROM indexes WHERE run = ?) AND {}"
     )
     if token:
         trimmed = token.strip()  # a token that is only white space is meant as it is
@@ -164,7 +165,7 @@ def _filters(
     if text:
         in_records = (
             "SELECT r.ordinal FROM top_records r JOIN contexts c ON c.context = r.context "
-            "WHERE r.run = ? AND c.slice = (SELECT slice FROM indexes WHERE run = ?) AND contains(lower(c.text), lower(?))"
+            "WHERE r.run = ? AND r.value <> 0 AND c.slice = (SELECT slice FROM indexes WHERE run = ?) AND contains(lower(c.text), lower(?))"
         )
         found = f"{in_records} UNION ALL {in_tokens.format('contains(lower(v.text), lower(?))')}"
         where.append(f"ordinal IN (SELECT ordinal FROM ({found}) GROUP BY ordinal)")

@@ -81,6 +81,8 @@ def histogram(shown: Bars, dark: bool) -> go.Figure:
         for a, b, n, part in zip(shown.left, shown.right, shown.counts.tolist(), share, strict=True)
     ]
     density = shown.density
+    edge = 0.02 * float(np.ptp([0.0, *shown.left, *shown.right]))  # zero is always on the axis, also where there is a single bar
+    span = [min(0.0, float(shown.left.min())) - edge, max(0.0, float(shown.right.max())) + edge]
     floor, top = np.log10(density.min()) - 0.25, np.log10(density.max()) + 0.1
     bar: dict[str, Any] = {  # a plain dict is checked once, a go.Bar twice
         "type": "bar",
@@ -95,7 +97,7 @@ def histogram(shown: Bars, dark: bool) -> go.Figure:
         168,
         margin={"l": 46, "r": 4, "t": 6, "b": 34},
         bargap=0,
-        xaxis={"title": _axis_title("activation", colours), "zeroline": True, "showgrid": False, "nticks": 9},
+        xaxis={"title": _axis_title("activation", colours), "range": span, "zeroline": True, "showgrid": False, "nticks": 9},
         yaxis={
             "title": _axis_title("density of tokens", colours),
             "type": "log",

@@ -16,9 +16,13 @@ SAMPLED = {"q3": "99–99.9 %", "q2": "90–99 %", "q1": "50–90 %", "q0": "0�
 
 
 def shown_bands(view: UnitView) -> list[tuple[str, list[Record]]]:
-    """The unit's bands in the order of the page."""
-    order = ("top", *SAMPLED, "random", *(("bottom",) if view.index.signed.get(str(view.name.site), True) else ()))
-    return [(band, view.bands.get(band, [])) for band in order]
+    """The unit's bands in the order of the page. Of a unit that is never negative the top has only texts on which it is active."""
+    signed = view.index.signed.get(str(view.name.site), True)
+    order = ("top", *SAMPLED, "random", *(("bottom",) if signed else ()))
+    bands = {band: view.bands.get(band, []) for band in order}
+    if not signed:
+        bands["top"] = [record for record in bands["top"] if record.value > 0]
+    return list(bands.items())
 
 
 def record_list(view: UnitView) -> list[Record]:
@@ -85,4 +89,4 @@ def _band(name: str, records: list[Record]) -> Band:
     if name == "bottom":
         note = f"{len(rows)} kept, one per document · by the lowest activation"
         return Band("Most negative", note, rows, "No text.", first=8)
-    return Band("Top", f"{len(rows)} kept, one per document", rows, "No text.", first=20)
+    return Band("Top", f"{len(rows)} kept, one per document", rows, "It is active on no text.", first=20)

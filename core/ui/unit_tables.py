@@ -24,6 +24,7 @@ TOP_TOKENS_HELP = (
     "Mean activation on each token: exact on the unit's 256 strongest positions, estimated on its others from positions drawn uniformly. "
     "“3 of 8”: the token stands 8 times in the text, 3 of them among the 256 strongest."
 )
+_NO_TOKEN = "On no token that stands in the text three times or more is the unit active."
 HISTOGRAM_HELP = (
     "All tokens of the text. Bars have different widths, so their height is tokens per 1 of activation, on a log scale. "
     "Density: the share of tokens whose |activation| is above 5 % of the unit's largest. Exact zeros are counted apart."
@@ -31,8 +32,8 @@ HISTOGRAM_HELP = (
 
 
 def top_token_table(view: UnitView) -> Table:
-    """Tokens by the mean activation on them."""
-    tokens = view.top_tokens[:SHOWN]
+    """Tokens by the mean activation on them; those on which the unit is never active are left out."""
+    tokens = [token for token in view.top_tokens if token.mean != 0][:SHOWN]
     largest = max((abs(token.mean) for token in tokens), default=0.0)
     lines = [
         Line(
@@ -54,7 +55,7 @@ def top_token_table(view: UnitView) -> Table:
         note="mean activation · known of all",
         help=TOP_TOKENS_HELP,
         columns=[lines] if lines else [],
-        empty="" if lines else "No token was counted yet.",
+        empty="" if lines else _NO_TOKEN if view.top_tokens else "No token was counted yet.",
         csv=csv,
         file=file_name(view, "top-tokens"),
     )

@@ -15,10 +15,14 @@ import numpy as np
 import pytest
 from streamlit.testing.v1 import AppTest
 
+from core.store.cache import Cache
 from core.store.catalog import load_index
+from core.store.queries import explore
 from core.store.units import load_unit
 from core.ui.feature_section import to_csv
+from core.ui.records import shown_bands
 from core.ui.unit_data import unit_data
+from core.ui.unit_tables import top_token_table
 from core.units import UnitName
 from core.workspace import Workspace
 from tests.pages import conftest
@@ -144,6 +148,34 @@ def test_a_dead_feature_says_so(opened: Open) -> None:
     shown = tables(page)
     assert shown["Tokens by activation"]["empty"] == "The feature is active on no token of the text."
     assert shown["Active together"]["empty"] == "No other feature is active on the same tokens."
+    assert shown["Top tokens"]["empty"] == "On no token that stands in the text three times or more is the unit active."
+    assert "It is active on no text." in conftest.shown(page)
+
+
+def test_what_it_responds_to_has_only_texts_and_tokens_on_which_it_is_active(features: Workspace) -> None:
+    for unit in range(UNITS):
+        view = load_unit(features, UnitName.parse(name(unit)))
+        bands = dict(shown_bands(view))
+        assert [record.value for record in bands["top"]] == [record.value for record in view.bands["top"] if record.value > 0]
+        assert len(bands["random"]) == len(view.bands["random"])  # a sample stays one
+        (lines,) = top_token_table(view).columns or ([],)
+        assert len(lines) == min(10, sum(token.mean != 0 for token in view.top_tokens))
+
+
+def test_a_text_is_not_found_by_units_that_are_silent_on_it(workspace: Workspace) -> None:
+    write_synthetic_features(workspace)
+    cache = Cache.open(workspace)
+    cache.ingest()
+    try:
+        view = load_unit(workspace, UnitName.parse(name(UNITS - 1)))
+        assert view.bands["top"]  # kept, though the feature never is active
+        assert view.top_tokens
+        found, _ = explore(cache, RUN, text=" ", limit=100)
+        by_token, _ = explore(cache, RUN, token=view.top_tokens[0].text, limit=100)
+        assert len(found) > 0
+        assert name(UNITS - 1) not in [*found["name"], *by_token["name"]]
+    finally:
+        cache.close()
 
 
 def test_a_neuron_has_none_of_it(opened: Open) -> None:

@@ -71,6 +71,16 @@ def test_positive_bars_are_amber_and_negative_ones_blue_in_both_themes() -> None
         assert colours[0] != colours[-1]
 
 
+@pytest.mark.parametrize("values", [[0.07], [-0.07], [0.07, 0.0, 3.0], [5.0, 5.0]], ids=str)
+def test_zero_and_every_bar_are_on_the_axis_however_few_there_are(values: list[float]) -> None:
+    array = np.array(values, np.float32)
+    drawn = bars(*binned(array), float(array.min()), float(array.max()))
+    figure: Any = histogram(drawn, dark=False)
+    low, high = figure.layout.xaxis.range
+    assert low < min(0, drawn.left.min()) <= max(0, drawn.right.max()) < high
+    assert high - low < 1.1 * (max(0, *values) - min(0, *values))
+
+
 def test_hostile_cells_are_data() -> None:
     packed = pack_tables([Table("T", columns=[[Line("</script><b>", "1", 1.0)]], csv=[("a",), ("=1+1",)])])
     assert b"</script><b>" in packed
