@@ -28,7 +28,7 @@ CSV_COLUMNS = (
 TIP = (
     "MMCS(D, D′) = 1/|D| Σ over d in D of max over d′ in D′ of cos(d, d′), with the decoders' directions (Sharkey et al. 2022). "
     "Row: D, whose directions are averaged over. Column: D′, where their nearest are looked for. It is not symmetric: a small dictionary "
-    "can lie within a large one. Mark the random baseline to see how much is chance."
+    "can lie within a large one. Mark the random baseline to see how much is chance; of one seed, two dictionaries begin alike."
 )
 _STRONGEST = 34
 """Percent of the ink behind a cell at MMCS 1: its number stays readable."""

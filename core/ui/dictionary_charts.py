@@ -18,8 +18,8 @@ SYMBOLS = ("circle", "square", "diamond", "triangle-up", "x", "triangle-down", "
 HEIGHT = 210
 _LIKE_THE_FIRST = 5
 """The second blue of the series is left out: side by side every line needs a hue of its own."""
-_PLACES = ("top center", "middle right", "middle left", "bottom center")
-"""Of labels, by family: points of two families are often close together."""
+_PLACES = ("top left", "middle right", "middle left", "bottom right")
+"""Of labels, by family: points of two families are often close together. Lines rise to the right, so the first and last miss them."""
 _SETTLED = 0.05
 """The first points of a curve may lie far away: so large a share of them does not set the scale."""
 DEAD_GAP = 1.5
