@@ -2,12 +2,15 @@
 
 The dictionary is a tied one of random directions at `resid.9` of the embedded model, with biases that leave about 60 of 4,608 units active
 a token: what is measured does not depend on what the directions mean. The bare pass runs the same text through the same blocks and stops
-there. Several numbers of units show what each costs beyond the one pass. Medians over rounds, alternating, in steady state.
+there. Several numbers of units show what each costs beyond the one pass. Medians over rounds, alternating, in steady state. Where
+ATLAS_SAEDASHBOARD_PYTHON names a Python that has sae-dashboard, its cost for 256 of the 4,608 features is measured beside ours.
 """
 
 import argparse
 import json
+import os
 import statistics
+import subprocess
 import sys
 import tempfile
 import time
@@ -37,6 +40,7 @@ from core.vocab import Vocab
 from core.workspace import Workspace
 
 BLOCK = 32
+PEER_CONTEXTS, PEER_FEATURES = 512, 256
 SITE = Site("resid", 9)
 ACTIVE = 60 / 4608
 """The share of units that are active on a token."""
@@ -95,7 +99,17 @@ def measure(rounds: int, warm: int, sizes: list[int]) -> dict[str, object]:
             for kind, times in (("cpu", cpu), ("wall", wall)):
                 ratios = [a / b for a, b in zip(times[str(units)], times["bare"], strict=True)]
                 found[f"ratio_{kind}_{units}"] = statistics.median(ratios)
+        if python := os.environ.get("ATLAS_SAEDASHBOARD_PYTHON"):
+            np.save(Path(folder) / "tokens.npy", piece.tokens[:PEER_CONTEXTS].astype(np.int32))
+            found["sae_dashboard"] = peer(python, Path(folder) / "tokens.npy", 4608, PEER_FEATURES)
         return found
+
+
+def peer(python: str, tokens: Path, units: int, features: int) -> dict[str, float]:
+    """What the same page data of `features` of `units` features cost SAEDashboard, in its own Python, and its own bare pass."""
+    command = [python, str(Path(__file__).with_name("feature_peer.py")), str(tokens), str(units), str(features), str(ACTIVE)]
+    said = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    return json.loads(said.strip().splitlines()[-1])
 
 
 def main() -> int:
