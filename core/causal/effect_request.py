@@ -95,7 +95,8 @@ class EffectRequest:
         unknown = sorted(str(name) for name in params if name not in {one.name for one in fields(cls)})
         if unknown:
             raise AtlasError(f"A run of ablation has no parameter “{shown(unknown[0])}”: leave it out.")
-        given = {name: tuple(cast(Any, value)) if isinstance(value, list) else value for name, value in params.items() if value is not None}
+        given: dict[str, Any] = {name: value for name, value in params.items() if value is not None}
+        given |= {name: tuple(cast(list[Any], value)) for name, value in given.items() if isinstance(value, list)}
         if "units" not in given:
             raise AtlasError("No unit was named: write one as subject/site/basis/index.")
         return cls(**given)

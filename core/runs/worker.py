@@ -25,6 +25,7 @@ KINDS: Mapping[str, str] = {
     "dictionary": "core.bases.formats.bring_run:run_bring",
     "basis": "core.bases.fit_run:run_fit",
     "measure": "core.bases.measure_run:run_measure",
+    "effect": "core.causal.effect_run:run_effect",
 }
 """Kind of run -> `module:function`, imported when the first run of the kind comes."""
 
