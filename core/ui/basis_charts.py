@@ -13,7 +13,7 @@ from core.ui import theme
 from core.ui.dictionary_charts import Look, looks
 from core.ui.study_table import span
 
-_SPREAD = 0.5
+_SPREAD = 0.3
 """How far the points of one layer may lie apart, as a share of the smallest distance between layers."""
 
 

@@ -1,6 +1,7 @@
 """The Features page in the browser: from the form to a trained, measured and indexed dictionary; the list; text that can be read."""
 
 import re
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlencode
@@ -84,9 +85,9 @@ def test_a_heading_sorts_a_mark_compares_and_a_name_opens_and_all_are_in_the_add
         view.settled()
         row(view, "s-a2").get_by_role("link", name="s-a2").click()
         view.asks(dictionary="tiny/mlp.1/s-a2", sort="-l0")
-        view.see("SAELens format")
+        view.see("Export for SAELens")
         view.page.reload()
-        view.see("SAELens format")
+        view.see("Export for SAELens")
         expect(view.page.locator(".dc thead th")).to_have_count(1 + 2, timeout=PATIENCE)
         view.check()
 
@@ -114,6 +115,25 @@ def test_from_the_form_to_a_trained_measured_and_indexed_dictionary(browser: Bro
         expect(view.page.locator(".st-key-densities .js-plotly-plot")).to_be_visible(timeout=LONG)
         view.settled()
 
+        view.page.get_by_role("button", name="Compare the directions of 1 pair").click()
+        expect(view.page.locator(".da td")).to_have_count(4, timeout=LONG)
+        expect(view.page.locator(".da td").nth(1)).to_have_text(re.compile(r"[01]\.\d\d"))
+        view.settled()
+
+        row(view, "mine-a2").get_by_role("link", name="mine-a2").click()
+        view.page.get_by_role("button", name="Export for SAELens").click()
+        save = view.page.get_by_role("button", name=re.compile("Save mine-a2.zip"))
+        expect(save).to_be_visible(timeout=LONG)
+        with view.page.expect_download() as download:
+            save.click()
+        with zipfile.ZipFile(download.value.path()) as archive:
+            assert sorted(archive.namelist()) == ["mine-a2/cfg.json", "mine-a2/sae_weights.safetensors"]
+        view.page.get_by_role("button", name="Remove", exact=True).click()
+        view.page.get_by_role("button", name="Remove mine-a2 for good").click()
+        expect(rows(view)).to_have_count(1, timeout=PATIENCE)
+        view.see("was removed.")
+        view.settled()
+
         row(view, "mine-a0.5").get_by_role("button", name="index").click()
         explore = row(view, "mine-a0.5").get_by_role("link", name="explore")
         expect(explore).to_be_visible(timeout=LONG)
@@ -122,5 +142,5 @@ def test_from_the_form_to_a_trained_measured_and_indexed_dictionary(browser: Bro
         view.page.wait_for_url(re.compile(r"explore\?run=index-"))
         expect(view.page.locator("tr.row").first).to_be_visible(timeout=PATIENCE)
         view.check()
-    assert {one.info.name for one in shelved(workspace)} == {"mine-a0.5", "mine-a2"}
+    assert {one.info.name for one in shelved(workspace)} == {"mine-a0.5"}
     assert {run.state for run in Registry(workspace).list()} == {"done"}
