@@ -76,6 +76,17 @@ def saelens_load(folder: str, x: Any, heads: int = 0) -> dict[str, Any]:
 
 
 @torch.no_grad()
+def saelens_resave(folder: str, to: str, change: float = 0.0) -> bool:
+    """Load a file of ours and save it as their users do, its encoder moved by `change`."""
+    from sae_lens import SAE
+
+    loaded = SAE.load_from_disk(folder)
+    loaded.W_enc += change
+    loaded.save_model(to)
+    return True
+
+
+@torch.no_grad()
 def dictlearn_write(folder: str, kind: str, d_in: int, units: int, k: int, seed: int, unit_norm: bool) -> dict[str, Any]:
     """Save a random dictionary as their trainers do, load it as their users do, and say what it makes of random activations."""
     from dictionary_learning import dictionary
@@ -122,7 +133,7 @@ def sparsify_write(folder: str, config: dict[str, Any], d_in: int, seed: int) ->
     return {"x": x.tolist(), "codes": codes.tolist(), "out": loaded(x).sae_out.tolist()}
 
 
-ASKED = {function.__name__: function for function in (hello, saelens_write, saelens_load, dictlearn_write, sparsify_write)}
+ASKED = {function.__name__: function for function in (hello, saelens_write, saelens_load, saelens_resave, dictlearn_write, sparsify_write)}
 
 
 def main() -> None:

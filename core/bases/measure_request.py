@@ -2,11 +2,12 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Self, cast
 
 from core.bases.info import BasisInfo
 from core.bases.job_request import JobRequest
-from core.corpus.spec import EMBEDDED, MAX_CONTEXTS, check_whole
+from core.corpus.sources import local_path
+from core.corpus.spec import EMBEDDED, MAX_CONTEXTS, CorpusSpec, check_whole
 from core.errors import AtlasError, shown
 from core.units import Site, check_slug
 
@@ -52,9 +53,16 @@ class MeasureRequest(JobRequest):
 
 
 def text_for(info: BasisInfo) -> dict[str, Any]:
-    """The text that a dictionary is measured on unless another is asked for: that of its training, of which a part was held out."""
+    """The text that a dictionary is measured on unless another is asked for: that of its training, of which a part was held out.
+
+    An export that was brought in names a file without its folder, which says nothing here.
+    """
     corpus = info.recipe.get("corpus")
-    return dict(corpus if isinstance(corpus, Mapping) else HELD_OUT_CORPUS)
+    if not isinstance(corpus, Mapping):
+        return dict(HELD_OUT_CORPUS)
+    made_from = dict(cast(Mapping[str, Any], corpus))
+    elsewhere = "brought" in info.recipe and local_path(CorpusSpec.from_json(made_from)) is not None
+    return dict(HELD_OUT_CORPUS) if elsewhere else made_from
 
 
 def split_key(key: object) -> tuple[str, Site, str]:

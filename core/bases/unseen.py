@@ -52,6 +52,12 @@ def unseen(workspace: Workspace, piece: Slice, corpus: CorpusSpec, dictionaries:
     return np.flatnonzero(kept)
 
 
+def made_from_this(info: BasisInfo, corpus: CorpusSpec) -> bool:
+    """Whether a dictionary says that it was made from the source of this text."""
+    before = info.recipe.get("corpus")
+    return isinstance(before, Mapping) and _same(cast(Mapping[str, Any], before), corpus)
+
+
 def _same(made_from: Mapping[str, Any], corpus: CorpusSpec) -> bool:
     """Whether both are of one source. An export names a file without its folder."""
     source, split_of = str(made_from.get("source")), made_from.get("split", corpus.split)

@@ -165,6 +165,21 @@ def test_sae_lens_gives_our_codes_for_our_files(saelens: Theirs, tmp_path: Path,
     assert (said["model_name"], said["context_size"], said["prepend_bos"]) == ("tiny", 64, False)
 
 
+@pytest.mark.parametrize("case", ["tied", "tied, centred and scaled", "topk", "jumprelu, layer norm, scaled"])
+def test_saved_by_sae_lens_a_file_of_ours_is_still_ours_until_its_weights_change(saelens: Theirs, tmp_path: Path, case: str) -> None:
+    rule, options = OURS[case]
+    mine = random(rule, 5, **options)
+    export(mine, tmp_path / "ours")
+    for name, change in (("same", 0.0), ("trained", 0.01)):
+        assert saelens.ask("saelens_resave", folder=str(tmp_path / "ours"), to=str(tmp_path / name), change=change)
+    direct, kept, trained = (read(tmp_path / name) for name in ("ours", "same", "trained"))
+    assert (kept.prepare, kept.tied, kept.family, kept.recipe) == (mine.info.prepare, mine.info.tied, "sae", direct.recipe)
+    assert all(torch.equal(kept.tensors[name], direct.tensors[name]) for name in direct.tensors)
+    assert trained.family is None
+    assert trained.prepare.scale == 1.0
+    assert trained.notes
+
+
 CLASSES = (
     ("AutoEncoder", True),
     ("AutoEncoder", False),

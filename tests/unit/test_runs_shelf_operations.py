@@ -14,7 +14,7 @@ import torch
 from safetensors.numpy import load_file
 
 from core.bases import page_limits
-from core.bases.dictionary import load
+from core.bases.dictionary import load, prepare
 from core.bases.formats.place import locate
 from core.bases.formats.saelens import read
 from core.bases.shelf import Shelved
@@ -101,7 +101,7 @@ def test_the_exported_zip_is_read_back_with_the_same_codes(workspace: Workspace,
     again = read(place)
     x = torch.randn(50, one.info.d_in, generator=torch.Generator().manual_seed(0))
     ours = load(one)
-    theirs = torch.relu(x @ again.tensors["encoder"].T + again.tensors["bias"])
+    theirs = torch.relu(prepare(again.prepare, x).x @ again.tensors["encoder"].T + again.tensors["bias"])
     assert torch.allclose(ours.encode(x), theirs, atol=1e-4)
     assert list(path.parent.iterdir()) == [path]  # nothing half made is left
 

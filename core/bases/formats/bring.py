@@ -50,6 +50,8 @@ def bring(
     doubt = check_model(found.model, subject.info, any_model)
     if doubt is not None:
         notes.append(doubt)
+    if found.weights_hash not in (None, subject.info.weights_hash):
+        notes.append(f"It was made on other weights than those of {subject.info.slug} here.")
     chosen = _site(found, site)
     _check_width(found, chosen, subject)
     prepare = _prepare(found, chosen, subject)
@@ -68,7 +70,7 @@ def bring(
         name=called,
         subject=subject.info.slug,
         site=chosen,
-        family="sae" if found.d_out is None else "transcoder",
+        family=found.family or ("sae" if found.d_out is None else "transcoder"),
         rule=found.rule,
         d_in=found.d_in,
         units=found.units,
@@ -80,7 +82,7 @@ def bring(
         tied=found.tied,
         subtract_decoder_bias=found.subtract_decoder_bias,
         prepare=prepare,
-        recipe={"brought": found.format, **found.about},
+        recipe={**found.recipe, "brought": found.format, **found.about},
         source=source_said,
         created=time.time(),
     )

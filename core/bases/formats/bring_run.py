@@ -14,6 +14,7 @@ from core.bases.formats.bring_request import BringRequest
 from core.bases.info import BasisInfo
 from core.bases.metrics import measure
 from core.bases.shelf import Shelved, describe
+from core.bases.unseen import made_from_this
 from core.corpus.build import build_slice
 from core.corpus.slice import Slice
 from core.runs.progress import Progress
@@ -56,6 +57,10 @@ def run_bring(workspace: Workspace, run_dir: Path, params: dict[str, Any], progr
     progress.stage("measuring")
     metrics = _measure(subject, dictionary, piece, progress)
     warnings = doubts(dictionary.info, metrics)
+    if made_from_this(dictionary.info, request.corpus):
+        warnings.append(
+            "It was made from this text, so what is measured on it here flatters it: sae metrics measures on what was held out."
+        )
     for sentence in [*dictionary.info.source["notes"], *warnings]:
         progress.log(sentence)
     text = {"corpus": request.corpus.to_json(), "slice": piece.id, "part": "all"}
@@ -94,7 +99,7 @@ def _text(workspace: Workspace, subject: Subject, request: BringRequest, info: B
 
 
 def _measure(subject: Subject, dictionary: Dictionary, piece: Slice, progress: Progress) -> dict[str, Any]:
-    """On all of the text: none of it was seen in training here."""
+    """On all of the text."""
 
     def tell(done: int, total: int) -> None:
         progress.update(done, total, "", "contexts")

@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import Tensor
 
-from core.bases.info import Prepare, Rule
+from core.bases.info import Family, Prepare, Rule
 from core.units import Site
 
 
@@ -17,7 +17,8 @@ class Found:
     tensors: by the names and shapes of `core.bases.dictionary.Dictionary`. d_out: set for a transcoder only, even if it equals d_in.
     model, hook, site, head: what the file says of them, None where it says nothing. centred: it was trained on a model whose writing
     weights were centred, as TransformerLens can. said: numbers that the file itself carries, by the names of our metrics. about: context
-    length, BOS and the like, to show. notes: sentences on what the numbers depend on.
+    length, BOS and the like, to show. notes: sentences on what the numbers depend on. family, recipe, weights_hash: of an export of ours,
+    what it was, how it was made, and on which weights of the model.
     """
 
     format: str
@@ -39,3 +40,6 @@ class Found:
     said: Mapping[str, float] = field(default_factory=dict[str, float])
     about: Mapping[str, Any] = field(default_factory=dict[str, Any])
     notes: tuple[str, ...] = ()
+    family: Family | None = None
+    recipe: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    weights_hash: str | None = None

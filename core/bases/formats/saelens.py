@@ -5,7 +5,6 @@ top-k and Matryoshka dictionaries are saved), and transcoders, with a skip conne
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
@@ -16,6 +15,7 @@ from torch import Tensor
 from core.bases.dictionary import Dictionary
 from core.bases.formats.found import Found
 from core.bases.formats.hooks import hook_of_site, site_of_hook
+from core.bases.formats.ours import KEY, METRICS, Facts, described, digest_of, fold, unfold
 from core.bases.formats.safe import Place, check_shapes, load_safetensors, safetensors_shapes, text, whole
 from core.bases.info import MAX_UNITS, BasisInfo, Normalise, Prepare, Rule
 from core.errors import AtlasError, explain_os_error, shown
@@ -23,8 +23,6 @@ from core.workspace import whole_folder, write_json
 
 CONFIG = "cfg.json"
 WEIGHTS = "sae_weights.safetensors"
-OURS = "neuron_atlas"
-"""The entry of the metadata where an export keeps what SAELens has no words for."""
 
 RULES: dict[str, Rule] = {
     "standard": "relu",
@@ -47,7 +45,6 @@ _UNFOLDED = (
     "The file asks for activations scaled to an average norm and does not hold the factor: they are read unscaled, as SAELens does when it"
     " loads from disk."
 )
-METRICS = ("explained_variance", "l0", "mse", "loss_recovered", "dead")
 _NO_EFFECT = ("scaling_factor", "finetuning_scaling_factor")
 """Left in some files by older versions, with ones in it."""
 
@@ -64,7 +61,7 @@ def read(place: Place) -> Found:
     transcoder = architecture.endswith("transcoder")
     d_in, units = whole(said, "d_in"), whole(said, "d_sae", high=MAX_UNITS)
     d_out = whole(said, "d_out") if transcoder else d_in
-    tensors = _weights(place, architecture, d_in, units, d_out)
+    tensors, digest = _weights(place, architecture, d_in, units, d_out)
     k = _k(said, units) if architecture == "topk" else None
     if architecture == "topk" and said.get("rescale_acts_by_decoder_norm"):
         _fold_norms(tensors)
@@ -73,12 +70,16 @@ def read(place: Place) -> Found:
     if "skip" in tensors and normalised != "none":
         raise AtlasError(f"A transcoder that skips and normalises its input ({normalised}) is not read here.")
     hook, head = text(said, "hook_name"), said.get("hook_head_index")
+    ours = Facts.read(_mapping(said.get(KEY)), digest)
+    # An export of ours has the centring in its encoder already; what it lacks is only that the mean comes back after decoding.
+    prepare = Prepare(ours.centre, normalised, ours.scale)
+    tensors = unfold(tensors, ours, prepare, transcoder)
     tied = not transcoder and torch.equal(tensors["encoder"], tensors["decoder"])
     if tied:
         del tensors["decoder"]
     if not bool(tensors["decoder_bias"].any()):
         del tensors["decoder_bias"]
-    ours = _mapping(said.get(OURS))
+    unscaled = said.get("normalize_activations") in (True, "expected_average_only_in")
     return Found(
         format="saelens",
         rule=RULES[architecture],
@@ -90,16 +91,18 @@ def read(place: Place) -> Found:
         writes_to=text(said, "hook_name_out") if transcoder else None,
         tied=tied,
         subtract_decoder_bias=subtract and "decoder_bias" in tensors,
-        # An export of ours has the centring in its encoder already; what it lacks is only that the mean comes back after decoding.
-        prepare=Prepare("per_token" if ours.get("centre") == "per_token" else "none", normalised),
+        prepare=prepare,
+        family=ours.family if (ours.family == "transcoder") == transcoder else None,
+        recipe=ours.recipe,
+        weights_hash=ours.weights_hash,
         model=text(said, "model_name"),
         hook=hook,
         site=None if hook is None else site_of_hook(hook),
         head=head if isinstance(head, int) and not isinstance(head, bool) else None,
         centred=_mapping(said.get("model_from_pretrained_kwargs")).get("center_writing_weights") is True,
-        said=numbers(_mapping(ours.get("metrics"))),
+        said=numbers(ours.metrics),
         about=about(said),
-        notes=(_UNFOLDED,) if said.get("normalize_activations") in (True, "expected_average_only_in") else (),
+        notes=(*([_UNFOLDED] if unscaled else []), *([ours.note] if ours.note else [])),
     )
 
 
@@ -137,7 +140,8 @@ def _architecture(said: Mapping[str, Any]) -> str:
     return architecture
 
 
-def _weights(place: Place, architecture: str, d_in: int, units: int, d_out: int) -> dict[str, Tensor]:
+def _weights(place: Place, architecture: str, d_in: int, units: int, d_out: int) -> tuple[dict[str, Tensor], str]:
+    """By our names, and the digest of what was read."""
     path = place.file(WEIGHTS)
     wanted: dict[str, tuple[int, ...]] = {"W_enc": (d_in, units), "W_dec": (units, d_out), "b_dec": (d_out,)}
     names = {"b_enc": "bias", "threshold": "threshold", "b_gate": "gate_bias", "b_mag": "bias", "r_mag": "magnitude"}
@@ -157,13 +161,14 @@ def _weights(place: Place, architecture: str, d_in: int, units: int, d_out: int)
     for name in _NO_EFFECT:
         if name in loaded and not bool((loaded.pop(name) == 1).all()):
             raise AtlasError(f"{WEIGHTS} holds “{name}” that was fine-tuned, which is not read here (nor by SAELens 6).")
+    digest = digest_of({name: loaded[name] for name in wanted})
     tensors = {names[name]: loaded[name] for name in wanted if name in names}
     if architecture == "gated":
         tensors["magnitude"] = tensors["magnitude"].exp()
     if "W_skip" in loaded:
         tensors["skip"] = loaded["W_skip"]
     encoder = loaded.pop("W_enc").T.contiguous()
-    return {**tensors, "encoder": encoder, "decoder": loaded["W_dec"], "decoder_bias": loaded["b_dec"]}
+    return {**tensors, "encoder": encoder, "decoder": loaded["W_dec"], "decoder_bias": loaded["b_dec"]}, digest
 
 
 def _k(said: Mapping[str, Any], units: int) -> int:
@@ -210,7 +215,7 @@ def export(dictionary: Dictionary, folder: Path, *, model: str | None = None) ->
     info = dictionary.info
     architecture, notes = _expressed(info, "skip" in dictionary.tensors), _notes(info)
     target = folder.expanduser().absolute()
-    folded = _fold(dictionary)
+    folded = fold(dictionary)
     config: dict[str, Any] = {
         "architecture": architecture,
         "d_in": info.d_in,
@@ -220,7 +225,7 @@ def export(dictionary: Dictionary, folder: Path, *, model: str | None = None) ->
         "apply_b_dec_to_input": folded.subtract,
         "normalize_activations": _NORMALISED[info.prepare.normalise],
         "reshape_activations": "hook_z" if info.site.kind == "attn" and info.head is None else "none",
-        "metadata": _metadata(info, model, notes),
+        "metadata": _metadata(info, model, described(info, folded.weights, notes)),
     }
     if info.k is not None:
         config |= {"k": info.k, "rescale_acts_by_decoder_norm": False}
@@ -231,19 +236,11 @@ def export(dictionary: Dictionary, folder: Path, *, model: str | None = None) ->
             raise AtlasError(f"{target} is there already and not an empty folder: choose another.")
         target.parent.mkdir(parents=True, exist_ok=True)
         with whole_folder(target) as made:
-            save_file({name: tensor.float().contiguous().cpu() for name, tensor in folded.weights.items()}, made / WEIGHTS)
+            save_file(folded.weights, made / WEIGHTS)
             write_json(made / CONFIG, config)
     except OSError as error:
         raise explain_os_error(error, f"writing {target}") from None
     return notes
-
-
-@dataclass(frozen=True)
-class _Folded:
-    """Weights by SAELens's names with the preparing of activations in them, and whether b_dec is still to be subtracted."""
-
-    weights: dict[str, Tensor]
-    subtract: bool
 
 
 def _expressed(info: BasisInfo, skips: bool) -> str:
@@ -269,51 +266,8 @@ def _notes(info: BasisInfo) -> list[str]:
     return []
 
 
-def _fold(dictionary: Dictionary) -> _Folded:
-    """Codes of x through SAELens's rule equal ours: with C = I − 11ᵀ/d, E (s·C x − b) + b_enc = (s E C) x + (b_enc − E b).
-
-    Without centring b_dec keeps its place, divided by s; bit for bit the same where there is nothing to fold.
-    """
-    info, tensors = dictionary.info, dictionary.tensors
-    scale, centre = info.prepare.scale, info.prepare.centre == "per_token" and info.prepare.normalise == "none"
-    encoder, decoder, bias = dictionary.encoder, dictionary.decoder, tensors["bias"]
-    b_dec = tensors.get("decoder_bias")
-    b_dec = decoder.new_zeros(decoder.shape[1]) if b_dec is None else b_dec
-    gate, magnitude, skip = tensors.get("gate_bias"), tensors.get("magnitude"), tensors.get("skip")
-    subtract = info.subtract_decoder_bias
-    if centre:
-        if subtract:
-            shift = encoder.double() @ b_dec.double()
-            bias = bias.double() - (shift if magnitude is None else shift * magnitude.double())
-            gate = None if gate is None else gate.double() - shift
-            subtract = False
-        encoder = encoder.double() - encoder.double().mean(-1, keepdim=True)
-        skip = None if skip is None else skip.double() - skip.double().mean(-1, keepdim=True)
-    if scale != 1.0:
-        encoder = encoder.double() * scale
-        skip = None if skip is None else skip.double() * scale
-        if info.d_out is None:
-            decoder, b_dec = decoder.double() / scale, b_dec.double() / scale
-    weights = {"W_enc": encoder.T, "W_dec": decoder, "b_dec": b_dec}
-    if magnitude is None or gate is None:
-        weights["b_enc"] = bias
-    else:
-        weights |= {"b_gate": gate, "b_mag": bias, "r_mag": magnitude.double().log()}
-    weights |= {"threshold": tensors["threshold"]} if info.rule == "jumprelu" else {}
-    weights |= {} if skip is None else {"W_skip": skip}
-    if not all(bool(torch.isfinite(tensor.float()).all()) for tensor in weights.values()):
-        raise AtlasError(f"{info.name} cannot be written for SAELens: a magnitude is zero, or its scale is beyond 32-bit numbers.")
-    return _Folded(weights, subtract)
-
-
-def _metadata(info: BasisInfo, model: str | None, notes: list[str]) -> dict[str, Any]:
-    recipe = dict(info.recipe)
-    made = recipe.get("corpus")
-    corpus: dict[str, Any] = dict(cast(Mapping[str, Any], made)) if isinstance(made, Mapping) else {}
-    if Path(str(corpus.get("source", ""))).is_absolute():
-        # Where somebody's own text lies is nobody else's business.
-        corpus["source"] = Path(str(corpus["source"])).name
-        recipe["corpus"] = corpus
+def _metadata(info: BasisInfo, model: str | None, ours: Mapping[str, Any]) -> dict[str, Any]:
+    corpus = _mapping(ours["recipe"].get("corpus"))
     about: Any = info.source.get("about")
     told: dict[str, Any] = dict(about) if isinstance(about, dict) else {}
     return {
@@ -327,17 +281,5 @@ def _metadata(info: BasisInfo, model: str | None, notes: list[str]) -> dict[str,
         "context_size": corpus.get("length", told.get("context")),
         "prepend_bos": corpus.get("bos", told.get("bos")),
         "dataset_path": corpus.get("source", told.get("dataset")),
-        OURS: {
-            "name": info.name,
-            "subject": info.subject,
-            "weights_hash": info.weights_hash,
-            "site": str(info.site),
-            "family": info.family,
-            "tied": info.tied,
-            "centre": info.prepare.centre,
-            "scale": info.prepare.scale,
-            "recipe": recipe,
-            "metrics": {name: info.metrics[name] for name in METRICS if name in info.metrics},
-            "notes": notes,
-        },
+        KEY: ours,
     }
