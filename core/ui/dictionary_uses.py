@@ -1,6 +1,6 @@
 """What else in the workspace depends on a dictionary, and what becomes of it when the dictionary is removed. No Streamlit."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from core.errors import AtlasError
@@ -64,16 +64,23 @@ def _again(entry: Entry) -> str:
 def _names(run: Run, entry: Entry) -> bool:
     """Whether a run's parameters name the dictionary."""
     info, params = entry.info, run.params
-    if run.kind == "measure":
-        return entry.key in (params.get("dictionaries") or ())
-    if run.kind == "explain":
-        return any(str(unit).startswith(f"{entry.key}/") for unit in params.get("units") or ())
+    if any(text == entry.key or text.startswith(f"{entry.key}/") for text in _texts(params)):
+        return True  # as a dictionary, or as the basis of a unit, whatever the run does with it
     if run.kind != "index" or (params.get("model"), params.get("basis", NEURONS)) != (info.subject, info.name):
         return False
     try:
         return info.site in parse_sites(str(params.get("sites")), _MANY_LAYERS)
     except AtlasError:
         return False
+
+
+def _texts(value: object) -> Iterator[str]:
+    """Every text among parameters, however deep."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, Mapping | list | tuple):
+        for each in value.values() if isinstance(value, Mapping) else value:
+            yield from _texts(each)
 
 
 def _listed(runs: Sequence[str]) -> str:

@@ -68,12 +68,13 @@ def test_the_question_is_about_the_dictionary_that_was_named(workspace: Workspac
     assert "remove_sure" not in keys(page)
 
 
-@pytest.mark.parametrize("kind", ["measure", "index", "explain"])
+@pytest.mark.parametrize("kind", ["measure", "index", "explain", "ablate"])
 def test_a_dictionary_at_work_cannot_be_removed(workspace: Workspace, full: Open, kind: str) -> None:
     params: dict[str, Any] = {
         "measure": {"dictionaries": [KEY]},
         "index": {"model": "tiny", "basis": "s-a1", "sites": "mlp.0-1"},
         "explain": {"units": ["tiny/mlp.1/s-a1/3"]},
+        "ablate": {"what": {"unit": "tiny/mlp.1/s-a1/3"}},
     }[kind]
     run = Registry(workspace).submit(kind, params)
     page = full(dictionary=KEY)
