@@ -43,7 +43,8 @@ POSITIONS = pa.schema(
         *_LISTED,
     ]
 )
-VOCABULARY = pa.schema([("token", pa.int32()), *((name, pa.float64()) for name in SUMS)])
+VOCABULARY = pa.schema([("token", pa.int32()), *((name, pa.float32()) for name in SUMS)])
+_PART = pa.schema([("token", pa.int32()), *((name, pa.float64()) for name in SUMS)])
 
 
 def write_part(run_dir: Path, number: int, first: int, measured: Measured) -> None:
@@ -70,9 +71,9 @@ def join_parts(run_dir: Path, count: int) -> tuple[dict[str, FileNote], Any, Any
     parts = [_folder(run_dir, number) for number in range(count)]
     positions = pa.concat_tables([pq.read_table(part / "positions.parquet", schema=POSITIONS) for part in parts])
     fires = int(np.count_nonzero(positions.column("fires").to_numpy()))
-    sums = [pq.read_table(part / "sums.parquet", schema=VOCABULARY) for part in parts]
+    sums = [pq.read_table(part / "sums.parquet", schema=_PART) for part in parts]
     means = {name: np.sum([table.column(name).to_numpy() for table in sums], axis=0) / (fires or np.nan) for name in SUMS}
-    vocabulary = pa.table({"token": sums[0].column("token"), **means}, schema=VOCABULARY)
+    vocabulary = pa.table({"token": sums[0].column("token"), **{name: mean.astype(np.float32) for name, mean in means.items()}}, VOCABULARY)
     notes = {name: _write(run_dir, name, table) for name, table in (("positions", positions), ("vocabulary", vocabulary))}
     return notes, positions, vocabulary
 
@@ -108,7 +109,7 @@ def _positions(measured: Measured, first: int) -> Any:
 
 def _sums(measured: Measured) -> Any:
     columns = {"change": measured.total, "direct": measured.direct, "before": measured.p, "after": measured.q}
-    return pa.table({"token": np.arange(len(measured.total)), **{name: columns[name].numpy() for name in SUMS}}, schema=VOCABULARY)
+    return pa.table({"token": np.arange(len(measured.total)), **{name: columns[name].numpy() for name in SUMS}}, schema=_PART)
 
 
 def _rows(values: Any) -> Any:

@@ -28,7 +28,6 @@ SCHEMA = 1
 BATCH = 4
 """Contexts in a pass, unless their log-probabilities would be larger than `BATCH_BYTES`."""
 BATCH_BYTES = 256 << 20
-MOST_THREADS = 16
 _DIRECT = {
     "resid": "exact: the change of the stream at the site goes past all later blocks",
     "mlp": "exact: the change of the stream after the block goes past all later blocks",
@@ -196,9 +195,10 @@ def _before(run_dir: Path) -> dict[str, Any] | None:
 
 @contextmanager
 def _threads() -> Generator[None]:
-    """All cores while batches are read: unlike one text, several gain from them."""
+    """While batches are read, as many threads as cores are idle: several texts gain from them, unless others want the cores, too."""
     before = torch.get_num_threads()
-    torch.set_num_threads(max(before, min(os.cpu_count() or 1, int(os.environ.get("OMP_NUM_THREADS") or MOST_THREADS))))
+    busy = os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0
+    torch.set_num_threads(max(before, (os.cpu_count() or 1) - math.ceil(busy)))
     try:
         yield
     finally:
