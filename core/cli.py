@@ -92,6 +92,7 @@ def _parser() -> argparse.ArgumentParser:
     top = add("top", "Print the units that fire strongest on a text.")
     top.add_argument("--text", required=True)
     top.add_argument("--model", metavar="SLUG", help="an indexed model's name; that of the largest index if not given")
+    top.add_argument("--basis", help="neurons, or a dictionary's name: which index of the model (the largest)")
     top.add_argument("--run", help="the index run to compare with")
     top.add_argument("--n", type=int, default=20, help="how many units (20)")
     explaining_options.add_explaining(add)

@@ -99,7 +99,18 @@ def _keys(manifest: Mapping[str, Any]) -> list[str]:
 
 def _train(arguments: argparse.Namespace, workspace: Workspace) -> int:
     options = ("site", "head", "kind", "name", "ratio", "k", "tokens", "batch", "lr", "warmup", "decay", "centre", "scale")
-    further = ("dead_tokens", "revive", "seed")
+    further = (
+        "dead_tokens",
+        "revive",
+        "seed",
+        "k_aux",
+        "aux_coefficient",
+        "bias_rate",
+        "buffer",
+        "block",
+        "checkpoint_seconds",
+        "evaluations",
+    )
     params = _model(arguments) | {"corpus": _text(arguments), "alphas": arguments.alpha, "mse_reduction": arguments.mse}
     if arguments.contexts is None:
         params["corpus"]["contexts"] = contexts_for(arguments.tokens, arguments.length)

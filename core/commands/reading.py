@@ -35,16 +35,16 @@ def show(arguments: argparse.Namespace, workspace: Workspace) -> int:
 
 
 def top(arguments: argparse.Namespace, workspace: Workspace) -> int:
-    """Print the units that fire strongest on a text, against the largest activation each had in its corpus."""
+    """Print the units that fire strongest on a text, against the largest activation each had in its corpus: neurons, or features."""
     from core.runs import client
     from core.store.catalog import indexes_of
     from core.store.texts import load_vocab
 
     if not 1 <= arguments.n <= 1000:
         raise AtlasError("The number of units must be from 1 to 1,000.")
-    index = indexes_of(workspace, arguments.model, arguments.run)[0]
+    index = indexes_of(workspace, arguments.model, arguments.run, arguments.basis)[0]
     slug, basis = index.slug, index.basis
-    answer = client.call(workspace, "try_text", TRY_SECONDS, on_progress=note, subject=slug, run=arguments.run, text=arguments.text)
+    answer = client.call(workspace, "try_text", TRY_SECONDS, on_progress=note, subject=slug, run=index.run, text=arguments.text)
     vocab = load_vocab(workspace, slug)
     tokens: list[int] = answer["tokens"]
     pieces = vocab.pieces(tokens)
@@ -69,6 +69,7 @@ def top(arguments: argparse.Namespace, workspace: Workspace) -> int:
     ]
     document = {
         "model": slug,
+        "basis": basis,
         "run": answer["run"],
         "tokens": [{"token": token, "text": piece} for token, piece in zip(tokens, pieces, strict=True)],
         "units": chosen,

@@ -126,10 +126,10 @@ def load_index(workspace: Workspace, run: str) -> IndexInfo:
     raise AtlasError(f"The run “{shown(run)}” has no index here{_present(index.run for index in found)}.")
 
 
-def indexes_of(workspace: Workspace, subject: str | None, run: str | None = None) -> list[IndexInfo]:
-    """The indexes of a subject, of run `run` only if that is given, the one over most tokens first; at least one.
+def indexes_of(workspace: Workspace, subject: str | None, run: str | None = None, basis: str | None = None) -> list[IndexInfo]:
+    """The indexes of a subject, of run `run` and in `basis` only if those are given, the one over most tokens first; at least one.
 
-    Without a subject those of the run's, or of the largest index's. Raises AtlasError saying what there is.
+    Without a subject those of the run's, or of the largest such index's. Raises AtlasError saying what there is.
     """
     found, broken = scan(workspace)
     if not found:
@@ -138,11 +138,15 @@ def indexes_of(workspace: Workspace, subject: str | None, run: str | None = None
         )
     if run is not None:
         found = [load_index(workspace, run)]
-    chosen = found[0].slug if subject is None else subject
-    mine = [index for index in found if index.slug == chosen]
-    if not mine:
-        where = "here" if run is None else f"in the run “{run}”"
+    where = "here" if run is None else f"in the run “{run}”"
+    read_so = [index for index in found if basis in (None, index.basis)]
+    chosen = (read_so or found)[0].slug if subject is None else subject
+    if chosen not in {index.slug for index in found}:
         raise AtlasError(f"The model “{chosen}” is not indexed {where}{_present(index.slug for index in found)}.")
+    mine = [index for index in read_so if index.slug == chosen]
+    if not mine:
+        have = _present(index.basis for index in found if index.slug == chosen)
+        raise AtlasError(f"“{chosen}” is not indexed in the basis “{shown(str(basis))}” {where}{have}.")
     return mine
 
 

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +16,11 @@ import torch
 
 from core.bases import shelf
 from core.bases.dictionary import load
+from core.bases.train_request import TrainRequest
 from core.cli import main
 from core.commands.bases import contexts_for
 from core.corpus.spec import MAX_CONTEXTS
+from core.runs.locks import FileLock
 from core.runs.registry import Registry
 from core.workspace import Workspace
 from tests.browser.server import ROOT, environment
@@ -167,6 +170,16 @@ def test_what_is_exported_comes_back_with_the_same_codes(shelved: tuple[Workspac
     assert not [one for one in shelf.shelved(workspace) if one.info.name == "again"]
 
 
+def test_features_that_were_indexed_are_ordered_by_a_text(shelved: tuple[Workspace, list[str], dict[str, Any]]) -> None:
+    workspace, where, _ = shelved
+    done(workspace, "index", "--basis", "small", *where)
+    found = done(workspace, "top", "--text", "the cat saw the old river", "--basis", "small", "--n", "5")
+    assert found["basis"] == "small"
+    assert 0 < len(found["units"]) <= 5
+    assert all(one["unit"].startswith("tiny/resid.0/small/") for one in found["units"])
+    assert all(one["ratio_to_max"] > 0 for one in found["units"])
+
+
 def test_a_killed_fit_goes_on_and_keeps_what_was_made(shelved: tuple[Workspace, list[str], dict[str, Any]], tmp_path: Path) -> None:
     _, where, _ = shelved
     workspace = Workspace.open(tmp_path / "killed")
@@ -198,6 +211,14 @@ def test_a_killed_fit_goes_on_and_keeps_what_was_made(shelved: tuple[Workspace, 
         (["sae", "train", "--site", "nose.1"], "not a site"),
         (["sae", "train", "--site", "resid.0", "--alpha", "-1"], "Alpha"),
         (["sae", "train", "--site", "resid.0", "--tokens", "0"], "activation vectors"),
+        (["sae", "train", "--site", "resid.0", "--bias-rate", "0"], "biases' multiple"),
+        (["sae", "train", "--site", "resid.0", "--buffer", "100"], "too small to mix"),
+        (["sae", "train", "--site", "resid.0", "--block", "0"], "contexts in a forward pass"),
+        (["sae", "train", "--site", "resid.0", "--k-aux", "0"], "k_aux must be"),
+        (["sae", "train", "--site", "resid.0", "--aux-coefficient", "-1"], "auxiliary term"),
+        (["sae", "train", "--site", "resid.0", "--checkpoint-seconds", "-1"], "between two checkpoints"),
+        (["sae", "train", "--site", "resid.0", "--evaluations", "-1"], "number of evaluations"),
+        (["basis", "fit", "pca", "--site", "resid.0", "--head", "1"], "resid.0 has no heads"),
         (["sae", "train", "--site", "resid.0", "--model", "./not-there"], "There is nothing at"),
         (["sae", "import", "", "--site", "resid.0"], "No dictionary was named"),
         (["basis", "fit", "nmf", "--site", "resid.0"], "not a baseline"),
@@ -222,6 +243,51 @@ def put_identity(workspace: Workspace) -> None:
 
     info = BasisInfo(name="pca", subject="tiny", site=Site("resid", 0), family="pca", rule="relu", d_in=4, units=4, tied=True)
     Dictionary(info, {"encoder": torch.eye(4), "bias": torch.zeros(4)}).save(workspace)
+
+
+EVERY: dict[str, tuple[list[str], Any]] = {
+    "site": (["--site", "attn.1"], "attn.1"),
+    "head": (["--head", "2"], 2),
+    "kind": (["--kind", "topk"], "topk"),
+    "name": (["--name", "mine"], "mine"),
+    "ratio": (["--ratio", "8"], 8.0),
+    "alphas": (["--alpha", "2"], [2.0]),
+    "mse_reduction": (["--mse", "mean"], "mean"),
+    "centre": (["--centre", "per_token"], "per_token"),
+    "scale": (["--scale", "0.5"], 0.5),
+    "k": (["--k", "7"], 7),
+    "k_aux": (["--k-aux", "11"], 11),
+    "aux_coefficient": (["--aux-coefficient", "0.1"], 0.1),
+    "dead_tokens": (["--dead-tokens", "500"], 500),
+    "revive": (["--revive"], True),
+    "tokens": (["--tokens", "5000"], 5000),
+    "batch": (["--batch", "64"], 64),
+    "lr": (["--lr", "0.002"], 0.002),
+    "bias_rate": (["--bias-rate", "1"], 1.0),
+    "warmup": (["--warmup", "0.1"], 0.1),
+    "decay": (["--decay", "0.3"], 0.3),
+    "seed": (["--seed", "4"], 4),
+    "buffer": (["--buffer", "8192"], 8192),
+    "block": (["--block", "16"], 16),
+    "checkpoint_seconds": (["--checkpoint-seconds", "5"], 5.0),
+    "evaluations": (["--evaluations", "3"], 3),
+    "revision": (["--revision", "main"], "main"),
+    "dtype": (["--dtype", "bfloat16"], "bfloat16"),
+    "device": (["--device", "cpu"], "cpu"),
+    "architecture": (["--architecture", "blocks=a,mlp=b,attn=c"], "blocks=a,mlp=b,attn=c"),
+}
+
+
+def test_every_parameter_of_a_training_can_be_given(workspace: Workspace, capsys: Capture) -> None:
+    assert EVERY.keys() == {one.name for one in fields(TrainRequest)} - {"corpus", "model"}
+    tied = ("kind", "k", "k_aux")
+    with FileLock(workspace.scratch / "batch-lane.lock") as lock:  # the lane is busy: nothing starts
+        assert lock.acquire()
+        for left_out in (("revive",), tied):
+            given = {name: one for name, one in EVERY.items() if name not in left_out}
+            options = [word for words, _ in given.values() for word in words]
+            params = read(workspace, capsys, "sae", "train", *options, "--corpus", "embedded", "--detach")["params"]
+            assert {name: params[name] for name in given} == {name: value for name, (_, value) in given.items()}
 
 
 def test_runs_are_listed_by_what_they_are_about(shelved: tuple[Workspace, list[str], dict[str, Any]], capsys: Capture) -> None:

@@ -53,6 +53,33 @@ def test_show_for_people_says_what_is_active_with_a_feature(features: Workspace,
     assert "never active" in call(features, capsys, "show", f"tiny/{SITE}/{NAME}/{UNITS - 1}")[1]
 
 
+def test_top_reads_the_index_of_the_basis_that_was_named(features: Workspace, capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_synthetic_index(features, run="index-neurons", contexts=64)
+    asked: list[dict[str, Any]] = []
+
+    def answer(*_: object, **question: Any) -> dict[str, Any]:
+        asked.append(question)
+        candidate = {"site": str(SITE), "unit": 3, "value": 2.5, "percentile_band": "p99", "ratio_to_max": 0.5}
+        return {"tokens": [1], "strongest": [[candidate]], "run": question["run"], "sites": [str(SITE)], "fires": [[1]]}
+
+    monkeypatch.setattr("core.runs.client.call", answer)
+    found: list[dict[str, Any]] = []
+    for given in ((), ("--basis", NAME), ("--model", "tiny", "--basis", NAME, "--run", RUN), ("--basis", "neurons")):
+        status, out, _ = call(features, capsys, "top", "--text", "x", "--json", *given)
+        assert status == 0
+        found.append(json.loads(out))
+    assert [one["run"] for one in asked] == ["index-neurons", RUN, RUN, "index-neurons"]
+    assert [one["basis"] for one in found] == ["neurons", NAME, NAME, "neurons"]
+    assert found[1]["units"][0]["unit"] == f"tiny/{SITE}/{NAME}/3"
+    for given, sentence in (
+        (("--basis", "other"), f"“tiny” is not indexed in the basis “other” here: there is neurons, {NAME}."),
+        (("--basis", NAME, "--run", "index-neurons"), "in the run “index-neurons”: there is neurons."),
+    ):
+        status, _, err = call(features, capsys, "top", "--text", "x", *given)
+        assert status == 2
+        assert sentence in err
+
+
 def test_show_says_of_a_neuron_that_it_is_no_feature(workspace: Workspace, capsys: Capture) -> None:
     write_synthetic_index(workspace)
     assert json.loads(call(workspace, capsys, "show", "tiny/mlp.1/neurons/3", "--json")[1])["feature"] is None
