@@ -1,5 +1,6 @@
 """How often tokens and their left contexts occur in a slice, counted once and looked up many times."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,14 +24,28 @@ class Grams:
 
 
 class SliceCounts:
-    """Occurrences of every gram of a slice. Tokens before `first` of a context (a BOS) are no context and are not counted."""
+    """Occurrences of every gram of a slice. Tokens before `first` of a context (a BOS) are no context and are not counted.
+
+    codes[n]: the distinct grams with n left neighbours, ascending, after −1, which stands for no gram. ids[n] [tokens of the slice]: the
+    place among them of the gram that ends at each token. shorter[n]: for each of them the place, among those with n − 1 left neighbours, of
+    the gram without its leftmost token; of single tokens 0.
+    """
 
     def __init__(self, text: SliceText, first: int) -> None:
         self.text, self.first = text, first
         self.base = int(text.tokens.max(initial=0)) + 1
         whole = self.grams_of(text.tokens.astype(np.int64), self._places())
         self.tokens = len(whole)
-        self._sorted = tuple(np.sort(codes[codes >= 0]) for codes in whole.codes)
+        codes: list[Ints] = []
+        ids: list[npt.NDArray[np.int32]] = []
+        for found in whole.codes:
+            known, place = np.unique(np.append(found, -1), return_inverse=True)
+            codes.append(known)
+            ids.append(place[:-1].astype(np.int32))
+        self.codes, self.ids = tuple(codes), tuple(ids)
+        without = (np.searchsorted(codes[order - 1], codes[order] // self.base) for order in range(1, ORDERS))
+        self.shorter = (np.zeros(len(codes[0]), np.int64), *without)
+        self._counts = tuple(np.bincount(place, minlength=len(known)) for place, known in zip(ids, codes, strict=True))
 
     def grams(self, contexts: npt.ArrayLike, positions: npt.ArrayLike) -> Grams:
         """The grams that end at these positions of these contexts."""
@@ -54,12 +69,9 @@ class SliceCounts:
 
     def count(self, order: int, codes: Ints) -> Ints:
         """How often each gram of `order` left neighbours occurs in the slice."""
-        known = self._sorted[order]
-        return np.searchsorted(known, codes, "right") - np.searchsorted(known, codes, "left")
-
-    def inside(self, documents: Ints) -> Grams:
-        """All grams of the contexts of some documents (numbers of `text.document`)."""
-        return self.within(np.flatnonzero(np.isin(self.text.document, documents)))
+        known = self.codes[order]
+        at = np.minimum(np.searchsorted(known, codes), len(known) - 1)
+        return np.where((known[at] == codes) & (codes >= 0), self._counts[order][at], 0)
 
     def within(self, contexts: Ints) -> Grams:
         """All grams of some contexts."""
@@ -69,22 +81,21 @@ class SliceCounts:
         positions = np.arange(ends[-1] if len(ends) else 0) - np.repeat(ends - lengths, lengths) + self.first
         return self.grams(np.repeat(contexts, lengths), positions)
 
-    def tokens_of(self, order: int, code: int) -> tuple[int, ...]:
-        """The token ids of a gram in reading order."""
-        found: list[int] = []
+    def tokens_of(self, order: int, codes: Ints) -> list[tuple[int, ...]]:
+        """The token ids of grams of `order` left neighbours, each in reading order."""
+        columns: list[list[int]] = []
         for _ in range(order):
-            code, left = divmod(code, self.base)
-            found.append(left)
-        return (*found, code)
+            codes, left = np.divmod(codes, self.base)
+            columns.append(left.tolist())
+        return list(zip(*columns, codes.tolist(), strict=True))
 
-    def code_of(self, ids: tuple[int, ...]) -> int:
-        """The code of a gram given in reading order; −1 when a token does not occur in the slice's range."""
-        if any(not 0 <= token < self.base for token in ids):
-            return -1
-        code = ids[-1]
-        for left in reversed(ids[:-1]):
-            code = code * self.base + left
-        return code
+    def codes_of(self, grams: Sequence[tuple[int, ...]]) -> Ints:
+        """The codes of grams of one length, each in reading order; −1 where a token does not occur in the slice's range."""
+        ids = np.array(grams, np.int64)
+        codes = ids[:, -1]
+        for back in range(1, ids.shape[1]):
+            codes = codes * self.base + ids[:, -1 - back]
+        return np.where(((ids >= 0) & (ids < self.base)).all(axis=1), codes, -1)
 
     def _places(self) -> Ints:
         lengths = np.diff(self.text.offsets)

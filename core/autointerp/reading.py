@@ -4,7 +4,7 @@ The index keeps a few thousand positions of each unit. One pass over a sample of
 tens of thousands, which is what rare tokens and left contexts need.
 """
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -23,8 +23,6 @@ Ints = npt.NDArray[np.int64]
 BLOCK = 32
 MOST_BYTES = 512 << 20
 """Activations kept in memory at most: with more units fewer tokens are read."""
-SAMPLE_ORDERS = 2
-"""Grams counted in the sample: tokens, and tokens after one other. Longer ones hardly come twice."""
 
 
 @dataclass(frozen=True)
@@ -55,16 +53,15 @@ class Reading:
         return self.contexts.astype(np.int64) << 16 | self.positions
 
     @cached_property
-    def grams(self) -> tuple[tuple[Ints, Ints, npt.NDArray[np.bool_]], ...]:
-        """For each order: the sorted gram codes, the place of each position's gram among them, and which positions have one."""
-        found: list[tuple[Ints, Ints, npt.NDArray[np.bool_]]] = []
-        for codes in self.counts.grams(self.contexts, self.positions).codes[:SAMPLE_ORDERS]:
-            valid = codes >= 0
-            keys, inverse = np.unique(codes[valid], return_inverse=True)
-            place = np.zeros(len(codes), np.int64)
-            place[valid] = inverse
-            found.append((keys, place, valid))
-        return tuple(found)
+    def grams(self) -> tuple[npt.NDArray[np.int32], ...]:
+        """For each order: the place of each position's gram among `counts.codes`."""
+        at = self.counts.text.offsets[self.contexts] + self.positions
+        return tuple(ids[at] for ids in self.counts.ids)
+
+    def peaks(self, values: npt.NDArray[np.float32]) -> tuple[Ints, npt.NDArray[np.float32]]:
+        """The contexts that were read, ascending, and the largest of a unit's values in each."""
+        begins = np.flatnonzero(np.diff(self.contexts, prepend=-1))
+        return self.contexts[begins], np.maximum.reduceat(values, begins) if len(begins) else values
 
 
 def sample(text: SliceText, tokens: int) -> Ints:
@@ -90,8 +87,11 @@ def read_again(
 
     from core.bases.basis import basis_at
     from core.subject.load import load_subject
+    from core.subject.matmul import bfloat16_pays
 
-    subject = load_subject(workspace, index.slug, dtype=str(index.provenance.get("dtype") or "float32"))
+    # Means over a sample are unsure by more than bfloat16 errs, and are of as much more text as it is faster.
+    dtype = "bfloat16" if bfloat16_pays() else str(index.provenance.get("dtype") or "float32")
+    subject = load_subject(workspace, index.slug, dtype=dtype)
     if subject.info.weights_hash != index.subject["weights_hash"]:
         raise AtlasError(f"The model “{index.slug}” has other weights than the run “{index.run}” read: index it again.")
     text = load_slice(workspace, str(index.slice["id"]))
@@ -136,9 +136,9 @@ def read_again(
     return Reading({unit: row for row, unit in enumerate(ordered)}, contexts, positions, documents, values, counts)
 
 
-def enough(units: Sequence[UnitName]) -> int:
-    """Tokens worth reading again: none for a few units, whose reader wants an answer soon, and 81,920 for many."""
-    return 81_920 if len(units) >= MANY else 0
+def enough(units: int) -> int:
+    """Tokens worth reading again for so many units: none for a few, whose reader wants an answer soon; for many, more the more they are."""
+    return min(MOST, EACH * units) if units >= MANY else 0
 
 
-MANY = 24
+MANY, EACH, MOST = 24, 2_048, 262_144

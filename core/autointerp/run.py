@@ -127,7 +127,7 @@ class _Run:
         """Read some of the text again for all units that the pattern explainer is asked about, index by index."""
         wanted: dict[str, tuple[set[UnitName], int]] = {}
         for setting in self._request.settings:
-            tokens = enough(self._request.units) if setting.explainer.read < 0 else setting.explainer.read
+            tokens = enough(len(self._request.units)) if setting.explainer.read < 0 else setting.explainer.read
             if setting.explainer.name != "pattern" or not tokens or len(self._finished) == self._total:
                 continue
             for unit in self._request.units:

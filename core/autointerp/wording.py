@@ -87,7 +87,7 @@ def _candidates(pattern: Pattern, counts: SliceCounts, contexts: Ints, vocab: Vo
         keys = [ids for ids in pattern.rules if len(ids) == order + 1]
         if not keys:
             continue
-        codes = np.array([counts.code_of(ids) for ids in keys])
+        codes = counts.codes_of(keys)
         seen = counts.count(order, codes)
         near = np.sort(strong.codes[order])
         there = (np.searchsorted(near, codes, "right") - np.searchsorted(near, codes, "left")) / max(1, len(strong))

@@ -17,6 +17,8 @@ MAX_ERROR = 1e-5
 """Largest relative error against float64 that still counts as float32."""
 MIN_GAIN = 0.95
 """The switch must take at most this share of the default's time."""
+BFLOAT16_GAIN = 2 / 3
+"""bfloat16 must take at most this share of float32's time."""
 _SHAPES = ((512, 576, 1536), (256, 1536, 576), (128, 64, 256))
 """Rows, inputs and outputs of the products measured: those of a small model's MLP, and a tiny one."""
 
@@ -44,13 +46,19 @@ def _float32_on_cpu() -> str:
     return f"torch default (oneDNN rejected: {reason})"
 
 
+@cache
+def bfloat16_pays() -> bool:
+    """Whether this machine's CPU multiplies in bfloat16 much faster than in float32: measured, once a process."""
+    return _measure(torch.bfloat16)[1] < BFLOAT16_GAIN * _measure()[1]
+
+
 @torch.no_grad()
-def _measure() -> tuple[float, float]:
+def _measure(dtype: torch.dtype = torch.float32) -> tuple[float, float]:
     """The largest relative error against float64 over the shapes, and the sum of their best times in seconds."""
     generator = torch.Generator().manual_seed(0)
     worst, total = 0.0, 0.0
     for rows, inputs, outputs in _SHAPES:
-        x, w = torch.randn(rows, inputs, generator=generator), torch.randn(outputs, inputs, generator=generator)
+        x, w = (torch.randn(n, inputs, generator=generator).to(dtype) for n in (rows, outputs))
         exact = functional.linear(x.double(), w.double())
         worst = max(worst, float((functional.linear(x, w).double() - exact).norm() / exact.norm()))
         total += min(_seconds(x, w) for _ in range(5))

@@ -2,6 +2,8 @@
 
 import asyncio
 import json
+from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,8 +13,10 @@ from hypothesis import strategies as st
 from core.autointerp.corpus_counts import SliceCounts
 from core.autointerp.evidence import Evidence, Library
 from core.autointerp.explainers import lookup_table, pattern_explanation
+from core.autointerp.fit import fit
 from core.autointerp.judging import judge
 from core.autointerp.pattern import Pattern, fold
+from core.autointerp.reading import enough
 from core.autointerp.request import Setting
 from core.autointerp.sentence import LIMIT
 from core.autointerp.simulators import PatternSimulator
@@ -28,6 +32,11 @@ FEW = st.integers(0, 3)
 RULES = st.dictionaries(st.lists(FEW, min_size=1, max_size=3).map(tuple), st.floats(-9, 9), max_size=12)
 WORDS = st.dictionaries(st.text(max_size=4).map(fold), st.floats(-9, 9), max_size=4)
 PATTERNS = st.builds(Pattern, RULES, WORDS, st.floats(-9, 9))
+
+
+def test_few_units_wait_for_no_second_reading_and_many_for_one_that_grows_with_them() -> None:
+    assert [enough(units) for units in (1, 8, 23)] == [0, 0, 0]
+    assert [enough(units) for units in (24, 100, 600, 50_000)] == [49_152, 204_800, 262_144, 262_144]
 
 
 def pieces_of(ids: list[int]) -> list[str]:
@@ -95,6 +104,60 @@ def test_only_a_left_context_explains_the_unit_that_needs_not_before_all(planted
     rho = {scored.role: scored.score.rho for scored in scores}
     assert rho["simulated"] > 0.95
     assert rho["lookup"] < rho["simulated"] - 0.05
+
+
+@pytest.fixture(scope="module")
+def everything(tmp_path_factory: pytest.TempPathFactory) -> Evidence:
+    """A unit of so short a text that all its positions are known."""
+    workspace = Workspace.open(tmp_path_factory.mktemp("everything") / "ws")
+    write_synthetic_index(workspace, contexts=40, length=8)
+    return Library(workspace).evidence(UnitName.parse("tiny/mlp.1/neurons/2"), Setting(each=1))
+
+
+def test_grams_are_counted_and_named_as_they_stand_in_the_text(everything: Evidence) -> None:
+    counts = everything.counts
+    contexts = [counts.text.of(rank).tolist()[counts.first :] for rank in range(len(counts.text))]
+    for order in range(3):
+        grams = Counter(tuple(ids[at - order : at + 1]) for ids in contexts for at in range(order, len(ids)))
+        codes = counts.codes_of(list(grams))
+        assert counts.count(order, codes).tolist() == list(grams.values())
+        assert counts.tokens_of(order, codes) == list(grams)
+        assert set(counts.codes[order].tolist()) == {-1, *codes.tolist()}
+        assert np.bincount(counts.ids[order])[1:].sum() == sum(grams.values())
+        if order:
+            shorter = counts.codes[order - 1][counts.shorter[order][np.searchsorted(counts.codes[order], codes)]]
+            assert counts.tokens_of(order - 1, shorter) == [gram[1:] for gram in grams]
+    assert counts.codes_of([(counts.base, 0), (-1, 0)]).tolist() == [-1, -1]
+    assert counts.count(1, np.array([-1, counts.base**2 + 7])).tolist() == [0, 0]
+
+
+def test_half_of_the_weight_goes_by_the_square_of_a_context_s_peak(everything: Evidence) -> None:
+    labelled, counts = everything.labelled, everything.counts
+    held = np.isin(counts.text.document, everything.excluded)
+    assert held.any()
+    assert (labelled.peaked[held] == 0).all()
+    assert labelled.even.tolist() == (~held).astype(float).tolist()
+    peaks = np.zeros(len(counts.text))
+    np.maximum.at(peaks, labelled.contexts, labelled.values)
+    more = (labelled.peaked - labelled.even)[~held]
+    np.testing.assert_allclose(more, peaks[~held] ** 2 * (~held).sum() / (peaks[~held] ** 2).sum(), rtol=1e-3)  # a record has 16 bits
+    assert replace(labelled, peaks=np.zeros(len(peaks))).peaked.tolist() == labelled.even.tolist()
+
+
+def test_a_rule_is_the_weighted_mean_moved_by_one_observation_of_the_shorter_gram(everything: Evidence) -> None:
+    labelled, counts = everything.labelled, everything.counts
+    pattern, weight = fit(labelled, counts, everything.vocab), labelled.peaked[labelled.contexts]
+    codes = counts.grams(labelled.contexts, labelled.positions).codes
+    checked = 0
+    for gram, value in pattern.rules.items():
+        if len(gram) == 2 and (gram[1],) in pattern.rules:
+            here = codes[1] == counts.codes_of([gram])[0]
+            n = weight[here].sum()
+            expected = ((weight * labelled.values)[here].sum() + 2 * pattern.rules[gram[1:]]) / (n + 2)
+            if n >= counts.count(1, counts.codes_of([gram]))[0]:
+                assert value == pytest.approx(expected, abs=0.02 * np.ptp(labelled.values))
+                checked += 1
+    assert checked > 10
 
 
 @pytest.mark.parametrize("unit", range(8))
