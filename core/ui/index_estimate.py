@@ -4,7 +4,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from core.bases import shelf
-from core.index.request import DEFAULT_MODEL, IndexRequest
+from core.bases.curves import load_curves
+from core.bases.info import BasisInfo
+from core.index.request import DEFAULT_MODEL, MAX_CODES, IndexRequest
 from core.runs.registry import Run
 from core.subject.info import SubjectInfo
 from core.units import NEURONS, parse_sites
@@ -12,27 +14,54 @@ from core.workspace import Workspace
 
 BYTES_PER_UNIT = 18_000
 """Parquet of one unit with everything in its sketch, measured on SmolLM2 with 64-token contexts."""
+BYTES_PER_CODE = 13
+"""Parquet of one activation of a sparse dictionary, as measured: 7 that stay, and 6 that go when they are gathered by unit."""
 _MANY_LAYERS = 10_000
 _EMBEDDED_SHAPE = {"layers": 30, "mlp": 1536, "resid": 576, "attn": 576}
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """What a request will cost. None where it cannot be told before the first part."""
+    """What a request will cost. None where it cannot be told before the first part.
+
+    disk: of all that is kept, at the moment when most is. codes: those of its features that are kept; None where nothing tells how many,
+    and then they are not in `disk`.
+    """
 
     tokens: int
     units: int | None
     disk: int | None
     seconds: float | None
     measured_on: str = ""
+    codes: int | None = 0
 
 
-def estimate(request: IndexRequest, info: SubjectInfo | None, runs: Sequence[Run], units: int | None = None) -> Estimate:
-    """Cost of a request: the disk by units, the time by the newest finished run of the same model and basis. Raises AtlasError.
+@dataclass(frozen=True)
+class Features:
+    """The dictionaries that a request names: their units together, and how many of each site's are active on a token.
 
-    units: of the dictionaries, for a request that names one.
+    active: of each sparse dictionary; None in it where that is not known. Of one that is not sparse no code is kept.
     """
-    units = units_of(request.sites, info, request.model) if units is None else units
+
+    units: int
+    active: tuple[float | None, ...] = ()
+
+    def codes(self, tokens: int) -> int | None:
+        """Codes that are kept of so many tokens; None where one of them is not known."""
+        total = 0
+        for each in self.active:
+            if each is None:
+                return None
+            total += min(round(each * tokens), MAX_CODES)
+        return total
+
+
+def estimate(request: IndexRequest, info: SubjectInfo | None, runs: Sequence[Run], features: Features | None = None) -> Estimate:
+    """Cost of a request: the disk by units and codes, the time by the newest finished run of the same model and basis. Raises AtlasError.
+
+    features: of the dictionaries, for a request that names one.
+    """
+    units = units_of(request.sites, info, request.model) if features is None else features.units
     tokens = request.corpus.contexts * request.corpus.length
     seconds, measured = None, ""
     for run in runs:
@@ -41,7 +70,9 @@ def estimate(request: IndexRequest, info: SubjectInfo | None, runs: Sequence[Run
         if speed and same and run.params.get("dtype") == request.dtype:
             seconds, measured = tokens / speed, run.id
             break
-    return Estimate(tokens, units, None if units is None else units * BYTES_PER_UNIT, seconds, measured)
+    codes = 0 if features is None else features.codes(tokens)
+    disk = None if units is None else units * BYTES_PER_UNIT + (codes or 0) * BYTES_PER_CODE
+    return Estimate(tokens, units, disk, seconds, measured, codes)
 
 
 def units_of(sites: str, info: SubjectInfo | None, model: str) -> int | None:
@@ -50,11 +81,27 @@ def units_of(sites: str, info: SubjectInfo | None, model: str) -> int | None:
     return None if shape is None else sum(shape[site.kind] for site in parse_sites(sites, shape["layers"]))
 
 
-def dictionary_units(workspace: Workspace, request: IndexRequest, info: SubjectInfo | None) -> int:
-    """How many units the dictionary that a request names has at its sites. Raises AtlasError for a site that has none."""
+def features_of(workspace: Workspace, request: IndexRequest, info: SubjectInfo | None) -> Features:
+    """The dictionaries that a request names at its sites. Raises AtlasError for a site that has none."""
     subject = request.model if info is None else info.slug
     layers = _MANY_LAYERS if info is None else info.n_layers
-    return sum(shelf.find(workspace, subject, site, request.basis).info.units for site in parse_sites(request.sites, layers))
+    found = [shelf.find(workspace, subject, site, request.basis).info for site in parse_sites(request.sites, layers)]
+    return Features(sum(one.units for one in found), tuple(_active(workspace, one) for one in found if one.sparse))
+
+
+def _active(workspace: Workspace, info: BasisInfo) -> float | None:
+    """Units active on a token: as measured, else the k, else at the end of the training; None where nothing tells."""
+    measured = info.metrics.get("l0")
+    if isinstance(measured, int | float):
+        return float(measured)
+    if info.k is not None:
+        return float(info.k)
+    run = info.recipe.get("run")
+    if not isinstance(run, str) or not run.isprintable() or "/" in run:
+        return None
+    last = next((line for line in reversed(load_curves(workspace.runs / run)) if line.get("name") == info.name), {})
+    found = last.get("l0")
+    return float(found) if isinstance(found, int | float) else None
 
 
 def shape_of(info: SubjectInfo | None, model: str) -> dict[str, int] | None:

@@ -14,7 +14,7 @@ from core.store.catalog import shown_sites
 from core.subject.info import SubjectInfo, registered, subject_info
 from core.ui import words
 from core.ui.first_run import missing_packages
-from core.ui.index_estimate import Estimate, dictionary_units, estimate
+from core.ui.index_estimate import Estimate, estimate, features_of
 from core.ui.prose import quiet, sentence
 from core.ui.server import Server
 from core.units import NEURONS
@@ -30,8 +30,8 @@ def index_form(server: Server) -> Run | None:
         request = IndexRequest.from_params(params)
         info = _known(server, request.model)
         request.check_here(info.n_layers if info else None)
-        units = None if request.basis == NEURONS else dictionary_units(server.workspace, request, info)
-        expected = estimate(request, info, server.registry.list(), units)
+        features = None if request.basis == NEURONS else features_of(server.workspace, request, info)
+        expected = estimate(request, info, server.registry.list(), features)
     except AtlasError as error:
         sentence(str(error))
         st.button("Start the index", disabled=True)
@@ -52,6 +52,8 @@ def describe(expected: Estimate, free: int) -> str:
         text.append("units and disk are known once the model's configuration has been read")
     else:
         text.append(f"{words.count(expected.units, 'unit')}, about {words.size(expected.disk or 0)} on disk ({words.size(free)} free)")
+        if expected.codes is None:
+            text.append("every activation of its features on top, known once the dictionary has been measured")
         if (expected.disk or 0) > free:
             text.append("which is more than there is")
     if expected.seconds is None:

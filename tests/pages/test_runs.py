@@ -6,17 +6,21 @@ from pathlib import Path
 import pytest
 from streamlit.testing.v1 import AppTest
 
+from core.bases import shelf
+from core.bases.curves import CurveWriter
 from core.corpus.spec import CorpusSpec
-from core.index.request import IndexRequest
+from core.index.request import MAX_CODES, IndexRequest
 from core.runs.processes import tail
 from core.runs.registry import Registry
 from core.subject.info import subject_info
 from core.ui import words
-from core.ui.index_estimate import BYTES_PER_UNIT, estimate
+from core.ui.index_estimate import BYTES_PER_CODE, BYTES_PER_UNIT, Features, estimate, features_of
 from core.ui.index_form import describe
 from core.workspace import Workspace
 from tests.pages.conftest import OpenPage, alerts, bodies, shown
 from tests.synthetic import write_synthetic_index
+from tests.synthetic_features import NAME as FEATURES
+from tests.synthetic_features import UNITS, write_synthetic_features
 
 PARAMS = IndexRequest(model="tiny").params()
 
@@ -193,6 +197,35 @@ def test_the_estimate_knows_the_disk_and_takes_the_time_from_an_earlier_run(work
     moved = [replace(done, started=1000.0, finished=1010.0)]
     assert estimate(order, info, moved).seconds == pytest.approx(20.0)
     assert estimate(IndexRequest(model="other"), None, moved).seconds is None
+
+
+def test_the_codes_of_features_are_part_of_the_estimate(workspace: Workspace) -> None:
+    write_synthetic_features(workspace)
+    info = subject_info(workspace, "tiny")
+    order = IndexRequest(CorpusSpec("embedded", 1000, 64), "tiny", basis=FEATURES, sites="resid.0")
+    unknown = estimate(order, info, [], features_of(workspace, order, info))
+    assert (unknown.units, unknown.disk, unknown.codes) == (UNITS, UNITS * BYTES_PER_UNIT, None)
+    assert "on top, known once the dictionary has been measured" in describe(unknown, 10**12)
+    one = shelf.find_named(workspace, FEATURES)
+    shelf.describe(one, replace(one.info, recipe={**one.info.recipe, "run": "sae-1"}))
+    (workspace.runs / "sae-1").mkdir()
+    CurveWriter(workspace.runs / "sae-1").add([{"name": FEATURES, "l0": 9.0}, {"name": FEATURES, "l0": 5.0}, {"name": "other", "l0": 1.0}])
+    trained = estimate(order, info, [], features_of(workspace, order, info))
+    assert trained.codes == 5 * 64_000
+    assert trained.disk == UNITS * BYTES_PER_UNIT + 5 * 64_000 * BYTES_PER_CODE
+    assert "on top" not in describe(trained, 10**12)
+    shelf.describe(one, replace(one.info, metrics={"l0": 2.5}))
+    assert estimate(order, info, [], features_of(workspace, order, info)).codes == 160_000
+    assert Features(8, (1000.0, 2.0)).codes(10**6) == MAX_CODES + 2_000_000
+    assert Features(8, (1.0, None)).codes(10) is None
+
+
+def test_a_basis_that_is_not_sparse_keeps_no_codes(workspace: Workspace) -> None:
+    write_synthetic_features(workspace, sparse=False)
+    info = subject_info(workspace, "tiny")
+    order = IndexRequest(CorpusSpec("embedded", 1000, 64), "tiny", basis=FEATURES, sites="resid.0")
+    found = estimate(order, info, [], features_of(workspace, order, info))
+    assert (found.codes, found.disk) == (0, UNITS * BYTES_PER_UNIT)
 
 
 def test_the_end_of_a_long_log_is_read_without_the_rest(workspace: Workspace) -> None:
