@@ -44,9 +44,13 @@ def call(
 
 
 def begin(workspace: Workspace, op: str, *, module: str = SERVER) -> bool:
-    """Let the warm worker do `op` after what it is doing, without waiting for it. Returns True. Raises AtlasError as `call` does."""
+    """Let the warm worker do `op` after what it is doing, without waiting for it. Returns whether it had to be started.
+
+    Raises AtlasError as `call` does.
+    """
+    there = running(workspace)
     call(workspace, "begin", START_SECONDS, module=module, of=op)
-    return True
+    return not there
 
 
 def running(workspace: Workspace) -> bool:
