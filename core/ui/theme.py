@@ -1,6 +1,7 @@
 """Colours and typography, one meaning per colour, in light and dark.
 
-Amber is a true activation, blue a negative one, teal a simulated one, grey hatching what was not computed. Everything that draws takes
+Amber is a true activation, blue a negative one, teal a simulated one, grey hatching what was not computed. Effects on the output are green
+where something becomes likelier and purple where it becomes less likely, as underlines dashed and solid. Everything that draws takes
 its colours from here: Plotly figures from `palette()`, HTML and components from the `--na-…` variables that `style()` puts on the page.
 """
 
@@ -30,6 +31,9 @@ class Palette:
     simulated: str
     simulated_mark: str
     """The strongest background behind a token of a simulated row."""
+    raised: str
+    """An output token that becomes likelier."""
+    lowered: str
     chip: str
     weak: float
     """The share of a mark that is behind the chip of a unit that is hardly active: enough to be seen as one."""
@@ -50,6 +54,8 @@ LIGHT = Palette(
     negative_mark="#7fb0fb",
     simulated="#0f766e",
     simulated_mark="#3fbfae",
+    raised="#1b7837",
+    lowered="#762a83",
     chip="#fbcf85",
     weak=0.2,
     lift=0.9,
@@ -67,6 +73,8 @@ DARK = Palette(
     negative_mark="#2a5db8",
     simulated="#2dd4bf",
     simulated_mark="#0b655c",
+    raised="#7fcf8a",
+    lowered="#cfa3e0",
     chip="#5f2f13",
     weak=0.34,
     lift=0.8,

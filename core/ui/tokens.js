@@ -17,6 +17,7 @@ const SWITCHES = [
     ["log", "log", "log10(1 + 9 × share of the scale): weak activations become visible"],
   ]],
 ];
+const FAINT = 0.02; /* of the largest effect: what is smaller has no underline */
 const instances = new WeakMap();
 const encoder = new TextEncoder();
 
@@ -91,6 +92,13 @@ class TokenView {
   /* The activation of a token, or null where it was not computed. */
   value(row, i) {
     return row.values[i] === -32768 ? null : row.values[i] * row.scale;
+  }
+
+  /* By how much the token's own log-probability changes, or null where that is not known. */
+  effect(row, i) {
+    if (!row.effect) return null;
+    row.effects ??= new Int16Array(bytes(row.effect).buffer);
+    return row.effects[i] === -32768 ? null : row.effects[i] * row.effectScale;
   }
 
   share(value, limit) {
@@ -179,7 +187,18 @@ class TokenView {
     const ends = own ? ["− text's largest", "text's largest"] : [this.number(-limit), this.number(limit)];
     legend.append(element("span", "", low < 0 ? ends[0] : "0"), ramp, element("span", "", ends[1]));
     legend.append(element("span", "x", "\u2003"), element("span", "", "not computed"));
+    if (this.body.most !== null) legend.append(...this.drawEffects());
     return legend;
+  }
+
+  /* What the underlines say, at the size of the largest effect. */
+  drawEffects() {
+    const most = this.body.most.toPrecision(2);
+    return [["l", `less likely by up to ${most} nats`], ["r", "likelier"]].flatMap(([sign, words]) => {
+      const sample = element("span", `u ${sign}`, "token");
+      sample.style.setProperty("--size", 1);
+      return [sample, element("span", "", words)];
+    });
   }
 
   drawSave() {
@@ -241,6 +260,12 @@ class TokenView {
     else if (value !== 0) {
       token.classList.add(value > 0 ? "p" : "n");
       token.style.setProperty("--share", this.share(value, limit).toFixed(3));
+    }
+    const effect = this.effect(row, i);
+    const size = effect === null || !this.body.most ? 0 : Math.abs(effect) / this.body.most;
+    if (size >= FAINT) {
+      token.classList.add("u", effect < 0 ? "l" : "r");
+      token.style.setProperty("--size", Math.sqrt(size).toFixed(3));
     }
     return token;
   }
@@ -318,7 +343,7 @@ class TokenView {
     const facts = element("div");
     facts.append(element("b", "", value === null ? "not computed" : this.number(value)));
     facts.append(`${row.simulated ? " simulated" : ""} · token ${this.body.ids[row.index[i]]} · position ${i}`);
-    this.tip.replaceChildren(element("code", "", shown), facts, ...this.drawDistribution(row, i));
+    this.tip.replaceChildren(element("code", "", shown), facts, ...this.drawChange(row, i), ...this.drawDistribution(row, i));
     this.tip.hidden = false;
     const box = token.getClientRects()[0] ?? token.getBoundingClientRect();
     const frame = this.root.getBoundingClientRect();
@@ -326,6 +351,16 @@ class TokenView {
     const above = box.top - frame.top - this.tip.offsetHeight - 6;
     this.tip.style.left = `${left}px`;
     this.tip.style.top = `${box.top - this.tip.offsetHeight - 6 < 0 ? box.bottom - frame.top + 6 : above}px`;
+  }
+
+  /* The effect on a token, in words: what follows from what stands before it. */
+  drawChange(row, i) {
+    const effect = this.effect(row, i);
+    if (effect === null) return [];
+    const factor = Math.exp(effect);
+    const line = element("div");
+    line.append(element("b", "", `${effect < 0 ? "−" : "+"}${Math.abs(effect).toFixed(3)}`), ` log-probability · × ${factor.toPrecision(3)}`);
+    return [line];
   }
 
   /* How probable each integer from 0 to 10 is at a token, as small bars; nothing where that is not known. */

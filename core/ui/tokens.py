@@ -70,6 +70,8 @@ class Row:
     `peak` is the position whose token stands in the chip, `value` the number beside it, `where` says which document it is from, and
     `cells` are the row's own columns in the CSV. simulated: the numbers are not measured but predicted, and drawn in that colour.
     distribution: shape (n, 11), probabilities of the integers 0 to 10 behind each of them, shown with the token under the pointer.
+    effect: shape (n,), by how much the log-probability of each token itself changes when something is ablated, drawn as a signed underline;
+    NaN where that is not known.
     """
 
     tokens: npt.NDArray[np.int32]
@@ -80,6 +82,7 @@ class Row:
     cells: Sequence[str | int] = ()
     simulated: bool = False
     distribution: npt.NDArray[np.float32] | None = None
+    effect: npt.NDArray[np.float32] | None = None
 
 
 @dataclass(frozen=True)
@@ -147,6 +150,7 @@ def pack(bands: Sequence[Band], vocab: Vocab, *, key: str, low: float, high: flo
         "high": high if math.isfinite(high) else 0.0,
         "limit": limit,
         "digits": digits(limit),
+        "most": _most_effect(rows),
         "pieces": pieces,
         "raw": _raw(known, pieces, vocab),
         "ids": known,
@@ -162,6 +166,7 @@ def pack(bands: Sequence[Band], vocab: Vocab, *, key: str, low: float, high: flo
                 "cells": list(row.cells),
                 **({"simulated": True} if row.simulated else {}),
                 **({} if row.distribution is None else {"distribution": _base64(_hundredths(row.distribution))}),
+                **({} if row.effect is None else _effect(row.effect)),
             }
             for row, (_, scale) in zip(rows, quantised, strict=True)
         ],
@@ -223,6 +228,17 @@ def _quantise(activations: npt.NDArray[np.float32]) -> tuple[npt.NDArray[np.int1
     scale = largest / _LEVELS if largest else 0.0
     numbers = np.rint(np.where(computed, activations, 0).astype(np.float64) / (scale or 1.0))  # the scale may be too small for 32 bits
     return np.where(computed, numbers, _NOT_COMPUTED).astype("<i2"), scale
+
+
+def _effect(values: npt.NDArray[np.float32]) -> dict[str, Any]:
+    numbers, scale = _quantise(values)
+    return {"effect": _base64(numbers), "effectScale": scale}
+
+
+def _most_effect(rows: Sequence[Row]) -> float | None:
+    """The largest effect of all rows, which the thickest underline stands for; None where no row has any."""
+    found = [np.abs(row.effect[np.isfinite(row.effect)]) for row in rows if row.effect is not None]
+    return float(np.concatenate(found).max(initial=0)) if found else None
 
 
 def _hundredths(probabilities: npt.NDArray[np.float32]) -> npt.NDArray[np.uint8]:

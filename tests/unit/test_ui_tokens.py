@@ -2,6 +2,7 @@
 
 import base64
 import json
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -147,3 +148,22 @@ def test_small_muted_text_is_readable(name: str) -> None:
     colours = getattr(theme, name)
     for ground in (colours.background, colours.surface):
         assert _contrast(_rgb(colours.muted), _rgb(ground)) >= 4.5
+
+
+@pytest.mark.parametrize("name", ["LIGHT", "DARK"])
+@pytest.mark.parametrize("line", ["raised", "lowered"])
+def test_the_underline_of_an_effect_is_seen_on_the_page(name: str, line: str) -> None:
+    colours = getattr(theme, name)
+    assert _contrast(_rgb(getattr(colours, line)), _rgb(colours.background)) >= 3
+
+
+def test_an_effect_travels_with_its_row_and_the_largest_of_all_rows_is_the_scale() -> None:
+    effect = np.array([np.nan, -0.5, 0.25], np.float32)
+    plain = row([1.0, 2.0, 0.0], [1, 2, 3])
+    body = packed([plain, replace(plain, effect=effect)])
+    assert body["most"] == pytest.approx(0.5)
+    assert "effect" not in body["rows"][0]
+    numbers = np.frombuffer(base64.b64decode(body["rows"][1]["effect"]), "<i2")
+    assert numbers[0] == -32768
+    np.testing.assert_allclose(numbers[1:] * body["rows"][1]["effectScale"], effect[1:], rtol=1e-3)
+    assert packed([plain])["most"] is None
