@@ -11,7 +11,7 @@ import os
 import sys
 from typing import NoReturn
 
-from core.commands import ablating_options, bases_options, explaining_options
+from core.commands import ablating_options, bases_options, explaining_options, steering_options
 from core.commands.follow import INTERRUPTED, Interrupted
 from core.commands.text_options import add_model, add_text
 from core.errors import AtlasError, explain_os_error
@@ -28,6 +28,7 @@ _COMMANDS = {
     **explaining_options.COMMANDS,
     **bases_options.COMMANDS,
     **ablating_options.COMMANDS,
+    **steering_options.COMMANDS,
     "rebuild": "core.commands.serving:rebuild",
     "serve": "core.commands.serving:serve",
 }
@@ -99,6 +100,7 @@ def _parser() -> argparse.ArgumentParser:
     explaining_options.add_explaining(add)
     bases_options.add_bases(add, shared)
     ablating_options.add_ablate(add)
+    steering_options.add_steer(add)
     add("rebuild", "Make the cache again from the runs.")
     serve = add("serve", "Open the dashboard.")
     serve.add_argument("--port", type=int, default=8501, help="(8501)")

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from core.bases import run_titles
+from core.causal import run_titles as causal
 from core.commands.follow import as_document, describe, follow
 from core.commands.output import duration, emit, note, number, table
 from core.errors import AtlasError, shown
@@ -78,6 +79,10 @@ def resume(arguments: argparse.Namespace, workspace: Workspace) -> int:
         from core.commands import bases
 
         return bases.carry_out(arguments, workspace, run)
+    if run.kind == "steer":
+        from core.commands import steering
+
+        return steering.carry_out(arguments, workspace, run)
     return _carry_out(arguments, workspace, run)
 
 
@@ -171,6 +176,10 @@ def _is_damaged(workspace: Workspace, run: Run) -> bool:
         from core.commands import bases
 
         return bases.is_damaged(workspace, run)
+    if run.kind == "steer":
+        from core.commands import steering
+
+        return steering.is_damaged(workspace, run)
     from core.store.catalog import load_index
     from core.store.explained import load_explained
     from core.store.explained_ingest import verify_run
@@ -198,7 +207,7 @@ def _about(run: Run) -> str:
         return describe(run).partition(": ")[2]
     if run.error:
         return run.error
-    if told := run_titles.title(run.kind, run.params):
+    if told := run_titles.title(run.kind, run.params) or causal.title(run.kind, run.params):
         return told
     corpus = run.params.get("corpus")
     source = cast(dict[str, Any], corpus).get("source", "") if isinstance(corpus, dict) else ""

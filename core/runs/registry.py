@@ -394,7 +394,7 @@ def _entry(path: Path) -> dict[str, Any] | None:
     """A run's params.json, or None when it is not one."""
     try:
         entry = json.loads(path.read_text("utf8"))
-        ok = isinstance(entry["params"], dict) and entry["lane"] in ("batch", "interactive") and isinstance(entry["kind"], str)
+        ok = isinstance(entry["params"], dict) and entry["lane"] in LANES and isinstance(entry["kind"], str)
         return cast(dict[str, Any], entry) if ok and isinstance(entry["created"], int | float) else None
     except (OSError, ValueError, KeyError, TypeError):
         return None

@@ -154,21 +154,22 @@ class Subject:
         self.read(tokens, {site: keep(site) for site in sites})
         return found
 
-    def logits(self, tokens: Tensor, at: Tensor | None = None, *, gradient: bool = False) -> Tensor:
+    def logits(self, tokens: Tensor, at: Tensor | None = None, *, gradient: bool = False, past: Any = None) -> Tensor:
         """The model's output, shape [batch, length, vocabulary], for `tokens` [batch, length].
 
         at: only at these positions of each text, [batch, n]; the output is [batch, n, vocabulary], and the unembedding, a fifth of a small
-        model's work, is spared elsewhere. gradient: keep what differentiating by an intervention's value takes.
+        model's work, is spared elsewhere. gradient: keep what differentiating by an intervention's value takes. past: keys and values of
+        what stands before these tokens (a cache of transformers); those of the tokens are added to it.
         """
         if at is None:
-            return self._run(self.model, tokens, gradient).logits
+            return self._run(self.model, tokens, gradient, past).logits
         rows, columns = torch.arange(at.shape[0], device=self.device)[:, None], at.to(self.device)
 
         def chosen(_: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
             return (inputs[0][rows, columns], *inputs[1:])
 
         with _hooked(self._head().register_forward_pre_hook(chosen)):
-            return self._run(self.model, tokens, gradient).logits
+            return self._run(self.model, tokens, gradient, past).logits
 
     def final_logits(self, tokens: Tensor, change: Tensor) -> Tensor:
         """The output for `tokens` if `change` [batch, length, d_model] were added to the residual stream after the last block.
@@ -259,10 +260,11 @@ class Subject:
             "versions": {"torch": torch.__version__, "transformers": transformers.__version__, "python": platform.python_version()},
         }
 
-    def _run(self, model: Any, tokens: Tensor, gradient: bool = False) -> Any:
+    def _run(self, model: Any, tokens: Tensor, gradient: bool = False, past: Any = None) -> Any:
         self._batch = tokens.shape[0]
         with torch.enable_grad() if gradient else torch.inference_mode():
-            return model(input_ids=tokens.to(self.device), use_cache=False)
+            kept: dict[str, Any] = {"use_cache": False} if past is None else {"use_cache": True, "past_key_values": past}
+            return model(input_ids=tokens.to(self.device), **kept)
 
     def _head(self) -> nn.Module:
         head = self.model.get_output_embeddings()

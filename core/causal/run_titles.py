@@ -1,0 +1,25 @@
+"""What a run that changes units is about, in a line, and where its results are shown. No torch."""
+
+from collections.abc import Mapping
+from typing import Any, cast
+
+PAGE = "ablate_steer"
+
+
+def title(kind: str, params: Mapping[str, Any]) -> str:
+    """Such as `Steer with mlp.5/neurons/1352 · smollm2-135m-instruct · I went to the`. Empty for another kind."""
+    if kind not in ("steer", "effect"):
+        return ""
+    units = [str(unit) for unit in cast(list[Any], params.get("units") or [])]
+    many = units[0].partition("/")[2] if len(units) == 1 else f"{len(units)} units"
+    text = " ".join(str(params.get("text") or "").split())
+    parts = (f"{'Steer with' if kind == 'steer' else 'Ablate'} {many}", units[0].partition("/")[0] if units else "", text[:40])
+    return " · ".join(part for part in parts if part)
+
+
+def results(kind: str, run: str, params: Mapping[str, Any]) -> tuple[str, dict[str, str]] | None:
+    """The page that shows a run, and what it is asked for; None for another kind."""
+    if kind == "steer" or (kind == "effect" and params.get("text")):
+        return PAGE, {"run": run}
+    units = cast(list[Any], params.get("units") or [])
+    return ("unit", {"unit": str(units[0])}) if kind == "effect" and units else None
