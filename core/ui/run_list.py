@@ -9,6 +9,7 @@ import streamlit as st
 
 from core.bases.run_titles import KINDS as DICTIONARY_KINDS
 from core.bases.run_titles import title as dictionary_title
+from core.causal import run_titles as causal
 from core.errors import AtlasError
 from core.runs.processes import tail
 from core.runs.registry import Run
@@ -40,7 +41,7 @@ def run_list(server: Server) -> None:
 def title(run: Run) -> str:
     """What a run is about, in a line: model, text, sites; of one that explains, who and how many; of dictionaries, which."""
     if run.kind != "index":
-        return dictionary_title(run.kind, run.params) or explained_title(run.params) or run.kind
+        return dictionary_title(run.kind, run.params) or causal.title(run.kind, run.params) or explained_title(run.params) or run.kind
     params = run.params
     corpus = params.get("corpus")
     source = corpus.get("source") if isinstance(corpus, dict) else corpus
@@ -112,6 +113,9 @@ def _entry(server: Server, run: Run, opened: bool) -> None:
                 and st.button("Explore it", key=f"explore_{run.id}", type="tertiary")
             ):
                 nav.open_page("explore", {"run": run.id})
+            shown = causal.results(run.kind, run.id, run.params)
+            if shown is not None and st.button("See results", key=f"results_{run.id}", type="tertiary"):
+                nav.open_page(*shown)
             page = RESULTS.get(run.kind)
             if page is not None and st.button("See results", key=f"results_{run.id}", type="tertiary"):
                 nav.open_page("studies" if run.params.get("study") else page, {"run": run.id} | VIEW.get(run.kind, {}))

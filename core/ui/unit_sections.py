@@ -78,6 +78,8 @@ def title(view: UnitView) -> None:
     if view.index.dictionary(name.site):
         address = nav.address("features", {"dictionary": f"{name.subject}/{name.site}/{name.basis}"})
         beside += f' · <a href="{html.escape(address, quote=True)}" target="_self">its dictionary</a>'
+    steer = nav.address("ablate_steer", {"units": str(name)})
+    beside += f' · <a href="{html.escape(steer, quote=True)}" target="_self">Steer with this unit</a>'
     st.html(f'<div class="nu-title"><h1>{html.escape(heading)}</h1><span>{beside}</span></div>')
 
 

@@ -19,6 +19,7 @@ PAGES = {
     "features": ("features", ".st-key-start_dictionary_run"),
     "unit": ("unit?unit=smollm2-135m-instruct/mlp.22/neurons/91", ".row .peak"),
     "try_text": ("try_text", ".fg .text button"),
+    "ablate_steer": ("ablate_steer?units=smollm2-135m-instruct/mlp.22/neurons/91", ".st-key-steer-start"),
     "explain": ("explain", "tr.row"),
     "scores": ("scores", "tr.row"),
     "studies": ("studies", ".nt td"),
