@@ -5,6 +5,7 @@ import streamlit as st
 from core.errors import AtlasError
 from core.store.catalog import indexes
 from core.ui import state, unit_explanations, unit_sections, unit_steps
+from core.ui.effect_section import effect
 from core.ui.explain_unit import Target
 from core.ui.index_choice import waiting
 from core.ui.records import records_view
@@ -56,7 +57,9 @@ def show(asked: Asked, data: UnitData) -> None:
         sentence(said)
     unit_sections.progress(server.workspace, asked.index)
     unit_sections.statistics(data)
-    unit_explanations.explanations(server, Target(asked.name, asked.index, state.raw("run")))
+    target = Target(asked.name, asked.index, state.raw("run"))
+    unit_explanations.explanations(server, target)
+    effect(server, target, data.view)
     with st.container(key="unit-body"):
         text, side = st.columns([3, 2], gap="large")
         with text:

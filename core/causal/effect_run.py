@@ -49,7 +49,7 @@ def run_effect(workspace: Workspace, run_dir: Path, params: dict[str, Any], prog
         with _threads():
             _measure(run_dir, subject, request, units, reads, progress)
         notes, positions, vocabulary = files.join_parts(run_dir, len(_batches(subject, reads)))
-        document |= {"files": notes, **_summary(request, positions, vocabulary)}
+        document |= {"files": notes, **summary(request, positions, vocabulary)}
         _publish(run_dir, request, document)
         files.remove_parts(run_dir)
     _score(workspace, run_dir, subject, request, units, document, progress)
@@ -150,7 +150,7 @@ def _document(
     }
 
 
-def _summary(request: EffectRequest, positions: Any, vocabulary: Any) -> dict[str, Any]:
+def summary(request: EffectRequest, positions: Any, vocabulary: Any) -> dict[str, Any]:
     """Means over the positions, and the tokens that are changed most where the unit fires."""
     fires = positions.column("fires").to_numpy()
     kl, change = (positions.column(name).to_numpy() for name in ("kl", "change"))
