@@ -55,7 +55,8 @@ def ablate_section(server: Server, units: Sequence[Chosen], text: str) -> None:
     run = asked_run.run_for(server, "effect", params)
     if run is None or not run.active:
         label = "Ablate" if run is None else "Ablate again" if run.state == "done" else "Try again"
-        st.button(label, key="ablate-start", type="primary", on_click=asked_run.start, args=(server, "effect", params))
+        kind = "secondary" if label == "Ablate again" else "primary"
+        st.button(label, key="ablate-start", type=kind, on_click=asked_run.start, args=(server, "effect", params))
     active = run is not None and run.active
     st.fragment(_live, run_every=asked_run.LIVE_SECONDS if active else None)(server, None if run is None else run.id, active)
 

@@ -16,7 +16,7 @@ from core.ui.server import Server
 from core.ui.unit_address import jump
 from core.units import UnitName
 
-USUAL_STRENGTH = 4.0
+USUAL_STRENGTH = 2.0
 _TYPED = "chosen-units-typed"
 _REFUSED = "chosen-units-refused"
 _HELP = "A unit's name, or a part of it: 1352 · 5/1352 · mlp.5/neurons/1352 · resid.9/a-dictionary/17"
@@ -56,7 +56,10 @@ def unit_fields(server: Server, units: list[Chosen], index: IndexInfo) -> None:
         with st.container(horizontal=True, vertical_alignment="center", key=f"chosen-unit-{place}"):
             name = unit.name
             address = html.escape(nav.unit_address(name), quote=True)
-            st.html(f'<a class="na-num" href="{address}" target="_self">{html.escape(f"{name.site} / {name.basis} / {name.index}")}</a>')
+            st.html(
+                f'<a class="na-num" href="{address}" target="_self">{html.escape(f"{name.site} / {name.basis} / {name.index}")}</a>',
+                width=240,
+            )
             key = f"chosen-strength-{name}"
             st.session_state[key] = unit.strength
             st.number_input(

@@ -1,4 +1,4 @@
-"""A text whose tokens can be picked: those that were changed are framed, and an effect is a signed underline. Drawn in the browser."""
+"""A text whose tokens can be picked: those that were changed are on grey, and an effect is a signed underline. Drawn in the browser."""
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from core.vocab import Vocab
 
 @dataclass(frozen=True)
 class Marks:
-    """changed: places that are framed. effects: a signed number for each token, underlined against `largest`; None for none, NaN: unknown.
+    """changed: places that are marked. effects: a signed number for each token, underlined against `largest`; None for none, NaN: unknown.
 
     hovers: what the pointer shows of each token.
     """

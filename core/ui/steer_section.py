@@ -51,7 +51,8 @@ def steer_section(server: Server, units: Sequence[Chosen], text: str) -> None:
     run = asked_run.run_for(server, "steer", params)
     if run is None or not run.active:
         label = "Write" if run is None else "Write again" if run.state == "done" else "Go on" if run.state == "cancelled" else "Try again"
-        st.button(label, key="steer-start", type="primary", on_click=asked_run.start, args=(server, "steer", params))
+        kind = "secondary" if label == "Write again" else "primary"
+        st.button(label, key="steer-start", type=kind, on_click=asked_run.start, args=(server, "steer", params))
     others = asked_run.others_at_work(server, "steer", run)
     active = frozenset(one.id for one in [*others, *([run] if run is not None else [])] if one.active)
     st.fragment(_live, run_every=asked_run.LIVE_SECONDS if active else None)(server, None if run is None else run.id, active)
@@ -145,7 +146,7 @@ def _summary(found: Steered) -> str:
         return f"{words.count(found.steps, 'token')}, the same on both sides."
     means = [sum(side.log_p) / len(side.log_p) if side.log_p else float("nan") for side in (found.original, found.steered)]
     return (
-        f"They differ from token {found.differ + 1} on; framed: {words.count(marked, 'token')} of the steered text without a counterpart. "
+        f"They differ from token {found.differ + 1} on; on grey: {words.count(marked, 'token')} of the steered text without a counterpart. "
         f" Mean log-probability {words.number(means[0])} and {words.number(means[1])}, each under its own model."
     )
 

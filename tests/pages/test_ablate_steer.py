@@ -32,7 +32,7 @@ def here(tmp_path: Path) -> Workspace:
 
 def submitted(workspace: Workspace, **change: Any) -> tuple[Registry, Run]:
     """A run with the parameters that the page's fields give, at work."""
-    request = SteerRequest.from_params({"units": [UNIT], "strengths": [4.0], "text": TEXT, **change})
+    request = SteerRequest.from_params({"units": [UNIT], "strengths": [2.0], "text": TEXT, **change})
     registry = Registry(workspace)
     registry.submit("steer", request.to_params(), lane="model")
     run = registry.claim_next("model")
@@ -41,7 +41,7 @@ def submitted(workspace: Workspace, **change: Any) -> tuple[Registry, Run]:
 
 
 def head(run: Run) -> dict[str, Any]:
-    named = {"unit": UNIT, "strength": 4.0, "maximum": 2.0, "amount": 8.0, "index": "index-test", "dictionary": {}}
+    named = {"unit": UNIT, "strength": 2.0, "maximum": 2.0, "amount": 4.0, "index": "index-test", "dictionary": {}}
     told = {"schema": 1, "kind": "steer", "run": run.id, "request": run.params, "subject": {"slug": "tiny"}}
     return {**told, "units": [named], "tokens": [0, 7, 8], "first": 1, "provenance": {}}
 
@@ -72,7 +72,7 @@ def test_units_are_added_by_parts_of_their_names_and_removed(here: Workspace, op
     tested.text_input(key="chosen-units-typed").set_value("2/7").run()
     assert tested.query_params["units"] == f"{UNIT},{OTHER}"
     tested.number_input(key=f"chosen-strength-{OTHER}").set_value(-2.5).run()
-    assert tested.query_params["strengths"] == "4,-2.5"
+    assert tested.query_params["strengths"] == "2,-2.5"
     tested.button(key=f"chosen-remove-{UNIT}").click().run()
     assert (tested.query_params["units"], tested.query_params["strengths"]) == (OTHER, "-2.5")
     for typed, sentence in (("9/1", "out of range"), ("7", "is there already"), ("a b", "is not a unit")):
