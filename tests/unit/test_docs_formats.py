@@ -12,12 +12,15 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from core.causal.steer_run import run_steer
 from core.corpus.build import build_slice
 from core.corpus.spec import CorpusSpec
 from core.findings.ratings import Ratings
 from core.llm.cache import ResponseCache
 from core.workspace import Workspace
 from tests.byte_tokenizer import ByteTokenizer
+from tests.planted import QuietProgress
+from tests.steerable import steerable
 from tests.synthetic import write_synthetic_index
 from tests.synthetic_explanations import write_synthetic_explanations
 from tests.synthetic_features import write_synthetic_features
@@ -109,6 +112,20 @@ def test_a_run_that_explains_is_as_described(workspace: Workspace, run: Path) ->
     assert set(manifest) == _keys("`manifest.json` of a run that explains")
     for name, entry in manifest["parts"][0]["files"].items():
         assert _schema(folder / entry["path"]) == _columns(f"### {name}.parquet"), name
+
+
+def test_a_run_that_steers_is_as_described(tmp_path: Path) -> None:
+    workspace, _ = steerable(tmp_path)
+    folder = workspace.runs / "steer-20250101-abc123"
+    folder.mkdir()
+    params = {"units": ["tiny/mlp.1/neurons/3"], "strengths": [2.0], "text": "The river", "tokens": 2}
+    run_steer(workspace, folder, params, QuietProgress())
+    manifest: dict[str, Any] = json.loads((folder / "manifest.json").read_text("utf8"))
+    assert set(manifest) == _keys("`manifest.json` of a run that steers")
+    described = {name: words for name, words, *_ in _table("`manifest.json` of a run that steers")}
+    assert set(manifest["units"][0]) == set(re.findall(r"\w+", described["`units`"].split("`")[1]))
+    assert set(manifest["request"]) | {"index"} == set(re.findall(r"`(\w+)`", described["`request`"]))
+    assert set(manifest["steps"][0]["original"]) == set(re.findall(r"\w+", described["`steps`"].split("`")[3]))
 
 
 def test_the_databases_of_what_is_kept_are_as_described(workspace: Workspace) -> None:
