@@ -161,6 +161,22 @@ def test_a_cancelled_run_goes_on_where_it_was(place: Place) -> None:
     assert _same(_weights(workspace, "whole"), _weights(workspace, "stopped"))
 
 
+def test_a_checkpoint_from_before_the_first_error_was_kept_goes_on(place: Place) -> None:
+    workspace, params = place
+    wanted = {**params, "tokens": 6000, "evaluations": 0}
+    run_train(workspace, _folder(workspace, "newer"), {**wanted, "name": "newer"}, Quiet())
+    folder = _folder(workspace, "older")
+    with pytest.raises(Cancelled):
+        run_train(workspace, folder, {**wanted, "name": "older"}, Quiet(60))
+    saved = checkpoint.load(folder)
+    assert saved is not None
+    tensors, document = saved
+    document = {name: value for name, value in document.items() if name not in ("schema", "tensors")}
+    checkpoint.save(folder, tensors, {**document, "members": [[*sums[:3], sums[-1]] for sums in document["members"]]})
+    run_train(workspace, folder, {**wanted, "name": "older"}, Quiet())
+    assert _same(_weights(workspace, "newer"), _weights(workspace, "older"))
+
+
 class StopsLooking(Quiet):
     """Progress that cancels the first time that the loss recovered is looked at."""
 
