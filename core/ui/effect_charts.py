@@ -40,10 +40,10 @@ def change_histogram(change: npt.NDArray[Any], lowered: Sequence[Named], raised:
             "marker": {"color": [colours.lowered if x < 0 else colours.raised for x in middle], "line": {"width": 0}},
         }
     ]  # fmt: skip
-    top = max(1.3, float(np.log10(counts.max())))
+    top = max(1.6, float(np.log10(counts.max())))
     for tokens, colour, place in ((lowered, colours.lowered, "right"), (raised, colours.raised, "left")):
         few = tokens[:NAMED]
-        heights = [10 ** (0.35 + 0.24 * top * step) for step in range(len(few))]
+        heights = [10 ** (0.75 + 0.22 * top * step) for step in range(len(few))]
         data.append(
             {
                 "type": "scatter", "mode": "markers+text", "x": [float(change[token]) for token, _ in few], "y": heights,

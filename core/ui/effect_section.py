@@ -41,6 +41,7 @@ _AGAIN = "Ablate again"
 STYLE = """<style>
 .st-key-effect-body > [data-testid="stLayoutWrapper"] > [data-testid="stHorizontalBlock"] {align-items: flex-start}
 .ne-title {font-size: .92rem; font-weight: 650; margin: 0}
+.ne-score {color: var(--na-text); font-weight: 650}
 .ne-title span {color: var(--na-muted); font-weight: 400; font-size: .78rem}
 @media (max-width: 800px) {
   .st-key-effect-body > [data-testid="stLayoutWrapper"] > [data-testid="stHorizontalBlock"],
@@ -50,7 +51,7 @@ STYLE = """<style>
 </style>"""
 
 SCORE_SAID = (
-    "Ablation score: 1 − E[JSD(set to the calibrated simulation ‖ as it is)] ∕ E[JSD(set to the mean ‖ as it is)], over scored records: "
+    "1 − E[JSD(set to the calibrated simulation ‖ as it is)] ∕ E[JSD(set to the mean ‖ as it is)], over scored records: "
     "how much of what the unit does is done by the activations that the sentence predicts."
 )
 _FIGURES = (
@@ -200,10 +201,11 @@ def _results(server: Server, unit: UnitView, view: EffectView) -> None:
         text, side = st.columns([3, 2], gap="large")
         with text:
             st.fragment(_records)(pack_rows(view, unit, vocab))
+            bar_tables(pack_tables([token_table(run, vocab)]), key="effect-tokens")
         with side:
             if not run.undefined:
                 _figures(unit, view, vocab)
-            bar_tables(pack_tables([token_table(run, vocab), next_table(view, vocab)]), key="effect-tables")
+            bar_tables(pack_tables([next_table(view, vocab)]), key="effect-next")
     _scores(server, run)
     with st.container(horizontal=True, gap="small", key="effect-csv"):
         tables = (("CSV of the vocabulary", vocabulary_csv, "vocabulary"), ("CSV of every position", positions_csv, "positions"))
@@ -269,7 +271,7 @@ def _scores(server: Server, run: EffectRun) -> None:
     """Ablation scores of the unit's explanations, the words beside each."""
     if not run.scores:
         return
-    quiet(SCORE_SAID)
+    lines = [f'<p class="ne-title">Ablation score <span>{html.escape(SCORE_SAID)}</span></p>']
     for one in run.scores:
         try:
             said = plain(load_explanation(server.workspace, one.explanation).text, 90)
@@ -277,10 +279,12 @@ def _scores(server: Server, run: EffectRun) -> None:
             said = f"{one.explanation}, which was deleted"
         told = f"{words.count(one.records, 'record')}, {one.tokens:,} tokens, {words.share(one.coverage)} simulated by {one.simulator}"
         if math.isnan(one.score):
-            quiet(f"undefined: {one.reason} · “{said}”")
+            figure, beside = "undefined", f"{one.reason} · “{said}”"
         else:
             divergences = f"JSD {words.number(one.simulated)} against {words.number(one.mean)} nats"
-            quiet(f"{signed(f'{one.score:.2f}')} · {divergences} · {told} · “{said}”")
+            figure, beside = signed(f"{one.score:.2f}"), f"{divergences} · {told} · “{said}”"
+        lines.append(f'<p class="na-muted na-small na-num"><b class="ne-score">{figure}</b> · {html.escape(beside)}</p>')
+    st.html("".join(lines))
 
 
 def _cancel(server: Server, run: str) -> None:

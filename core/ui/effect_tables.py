@@ -17,7 +17,8 @@ from core.ui.unit_tables import signed, token_name
 from core.vocab import Vocab
 
 SHOWN = 10
-FIRST = 6
+NEXT_SHOWN = 6
+FIRST = 5
 _LIKELY = 4
 """The likeliest tokens looked at on each side for the most affected next tokens."""
 TOKENS_HELP = (
@@ -103,7 +104,7 @@ def _line(one: EffectToken, largest: float, colour: str, vocab: Vocab) -> Line:
     )
 
 
-def most_moved(view: EffectView, count: int = SHOWN) -> list[Moved]:
+def most_moved(view: EffectView, count: int = NEXT_SHOWN) -> list[Moved]:
     """The positions whose next token's distribution moves most, each with the token that moves most among the likeliest of both sides."""
     before, after = view.lists["before"], view.lists["after"]
     tokens = np.concatenate([one.tokens[:, :_LIKELY] for one in (before, after)], axis=1)

@@ -74,7 +74,7 @@ def test_a_result_shows_the_tokens_lowered_and_raised_most_and_the_records_under
     alts = [element.proto.alt if hasattr(element.proto, "alt") else "" for element in page.get("plotly_chart")]
     assert len(alts) == 3
     assert "set to zero, everywhere" in shown(page)
-    assert len(tables(page)["Most affected next tokens"]["columns"][0]) == 10
+    assert len(tables(page)["Most affected next tokens"]["columns"][0]) == 6
 
 
 def test_the_address_names_a_run_and_one_of_another_unit_gives_way(workspace: Workspace, opened: OpenPage) -> None:
@@ -113,8 +113,8 @@ def test_an_ablation_score_stands_beside_the_words_it_is_of_and_an_undefined_one
     undefined = {**score, "score": None, "simulated": None, "mean": None, "reason": "fewer than two records", "explanation": f"{one}9"}
     write_synthetic_effect(workspace, UNIT, scores=[score, undefined])
     text = shown(opened())
-    assert "0.80 · JSD 0.002 against 0.01 nats · 10 records, 640 tokens, 100 % simulated by pattern" in text
-    assert "undefined: fewer than two records" in text
+    assert "0.80  · JSD 0.002 against 0.01 nats · 10 records, 640 tokens, 100 % simulated by pattern" in text
+    assert "undefined  · fewer than two records" in text
     assert "which was deleted" in text
 
 
