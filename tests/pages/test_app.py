@@ -16,7 +16,7 @@ from core.workspace import Workspace, write_json
 from tests.pages.conftest import ROOT, OpenPage, alerts, bodies, shown
 from tests.synthetic import write_synthetic_index
 
-PAGES = ("overview", "explore", "features", "unit", "try_text", "explain", "scores", "studies", "rate", "runs")
+PAGES = ("overview", "explore", "features", "unit", "try_text", "ablate_steer", "explain", "scores", "studies", "rate", "runs")
 
 
 def test_the_front_page_is_the_overview(indexed: Workspace, open_page: OpenPage) -> None:
