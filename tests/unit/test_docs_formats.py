@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from core.causal.ablation_score import AblationScore
 from core.causal.steer_run import run_steer
 from core.corpus.build import build_slice
 from core.corpus.spec import CorpusSpec
@@ -22,10 +23,12 @@ from tests.byte_tokenizer import ByteTokenizer
 from tests.planted import QuietProgress
 from tests.steerable import steerable
 from tests.synthetic import write_synthetic_index
+from tests.synthetic_effects import write_synthetic_effect
 from tests.synthetic_explanations import write_synthetic_explanations
 from tests.synthetic_features import write_synthetic_features
 
 PAGE = (Path(__file__).resolve().parents[2] / "docs" / "formats.md").read_text("utf8")
+SCORE = AblationScore("explain-a.0.0.0", 0.5, 0.1, 0.2, 8, 2, 1.0, (1, 2), "test", "pattern").to_json()
 TYPES: dict[str, pa.DataType] = {
     "int16": pa.int16(),
     "int32": pa.int32(),
@@ -112,6 +115,19 @@ def test_a_run_that_explains_is_as_described(workspace: Workspace, run: Path) ->
     assert set(manifest) == _keys("`manifest.json` of a run that explains")
     for name, entry in manifest["parts"][0]["files"].items():
         assert _schema(folder / entry["path"]) == _columns(f"### {name}.parquet"), name
+
+
+def test_a_run_that_ablates_is_as_described(workspace: Workspace, run: Path) -> None:
+    write_synthetic_effect(workspace, "tiny/mlp.0/neurons/1", run="effect-20250101-abc123", scores=[SCORE])
+    folder = run.parent / "effect-20250101-abc123"
+    manifest: dict[str, Any] = json.loads((folder / "manifest.json").read_text("utf8"))
+    assert set(manifest) == _keys("`manifest.json` of a run that ablates")
+    described = {name: words for name, words, *_ in _table("`manifest.json` of a run that ablates")}
+    for name, among in (("units", "`units`"), ("texts", "`texts`"), ("raised", "`raised`, `lowered`"), ("scores", "`scores`")):
+        assert set(manifest[name][0]) == set(re.findall(r"\w+", described[among].split("`")[1])), name
+    assert set(manifest["request"]) | {"text", "positions"} == set(re.findall(r"`(\w+)`", described["`request`"]))
+    for name, entry in manifest["files"].items():
+        assert _schema(folder / entry["path"]) == _columns(f"### {name}.parquet of a run that ablates"), name
 
 
 def test_a_run_that_steers_is_as_described(tmp_path: Path) -> None:
