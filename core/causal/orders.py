@@ -2,7 +2,8 @@
 
 * acdc      from the full set, for thresholds τ ascending: visit the features that are left in a random order and leave one out when the
             mean KL rises by less than τ (Cunningham et al. 2023, section 4, after algorithm 4.1 of Conmy et al. 2023). Its points are the
-            sets after each threshold.
+            sets after each threshold. Unless every visit is asked for, a feature whose loss raised the KL by more than `again` τ when it
+            was tried last is taken to do so still: it is tried again when τ comes near. What is kept is really patched either way.
 * greedy    from the empty set: the feature that lowers the mean KL most comes next. Lazy (Minoux 1978): what a feature gained when it was
             tried last stands for it until it is the best, and only then it is tried again. After `ONE_BY_ONE` several come at a time.
 * single    by what each feature gains alone.
@@ -10,6 +11,7 @@
 """
 
 import heapq
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -71,16 +73,21 @@ def curve(patched: PatchedSet, features: Sequence[int], say: Say) -> list[Point]
     return points
 
 
-def acdc(patched: PatchedSet, thresholds: Sequence[float], seed: int, say: Say) -> Ranked:
-    """The sweep. Each feature's score is the threshold at which it was left out; those that are left at the end have none."""
+def acdc(patched: PatchedSet, thresholds: Sequence[float], seed: int, say: Say, again: float = math.inf) -> Ranked:
+    """The sweep. Each feature's score is the threshold at which it was left out; those that are left at the end have none.
+
+    again: infinite tries every feature that is left at every threshold, as published.
+    """
     chance = np.random.default_rng(seed)
     patched.become(np.ones(len(patched.members), dtype=bool))
     points: list[Point] = [patched.point()]
     marks: list[float | None] = [None]
     left: dict[int, float] = {}
     dropping = 0.5
+    raised = np.full(len(patched.members), -math.inf)
     for number, threshold in enumerate(thresholds):
         order = chance.permutation(np.flatnonzero(patched.members))
+        order = order[raised[order] <= again * threshold]
         place = 0
         while place < len(order):
             together = _together(patched, order[place:], dropping)
@@ -90,6 +97,7 @@ def acdc(patched: PatchedSet, thresholds: Sequence[float], seed: int, say: Say) 
                     break  # one before it was left out, and a pair of both is another now
                 before, after = patched.kl, float(patched.toggled([feature])[0])
                 drop = after - before < threshold
+                raised[feature] = after - before
                 if drop:
                     patched.toggle(feature)
                     left[feature] = threshold

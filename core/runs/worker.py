@@ -26,6 +26,7 @@ KINDS: Mapping[str, str] = {
     "basis": "core.bases.fit_run:run_fit",
     "measure": "core.bases.measure_run:run_measure",
     "effect": "core.causal.effect_run:run_effect",
+    "ioi": "core.causal.ioi_run:run_ioi",
     "steer": "core.causal.steer_run:run_steer",
 }
 """Kind of run -> `module:function`, imported when the first run of the kind comes."""
