@@ -32,8 +32,6 @@ from core.workspace import Workspace, write_json
 SCHEMA = 1
 STEPS = 100
 """Steps of progress of each curve."""
-_FADING = 0.9
-"""Each threshold of a sweep takes about this share of the time of the one before."""
 _A_WORD = 0.3
 """Seconds between two reports at most often."""
 
@@ -136,11 +134,7 @@ class Patching:
             request = self.request
             thresholds = np.logspace(np.log10(request.lowest), np.log10(request.highest), request.thresholds).tolist()
 
-            def faded(share: float, text: str) -> None:
-                many = len(thresholds)
-                self._say((1 - _FADING ** (share * many)) / (1 - _FADING**many), text)
-
-            return orders.acdc(patched, thresholds, piece.seed, faded, request.again or math.inf)
+            return orders.acdc(patched, thresholds, piece.seed, self._say, request.again or math.inf)
         assert gains is not None
         return (orders.single if piece.order == "single" else orders.greedy)(patched, gains, self._say)
 

@@ -33,6 +33,10 @@ TOGETHER = 384
 """Positions that are tried in one pass before the outcome of the first feature is known, at most."""
 _WORTH = 0.7
 """A feature is tried before those ahead of it have been decided if the outcome is at least this likely to stay valid."""
+_FADING = 0.9
+"""Each threshold of a sweep takes about this share of the time of the one before."""
+_FIRST = 0.3
+"""Of the time of a sweep that spares visits, what trying every feature once takes."""
 Say = Callable[[float, str], None]
 """Told the share that is done, and what goes on. May raise to stop."""
 
@@ -85,6 +89,9 @@ def acdc(patched: PatchedSet, thresholds: Sequence[float], seed: int, say: Say, 
     left: dict[int, float] = {}
     dropping = 0.5
     raised = np.full(len(patched.members), -math.inf)
+    begin = 0.0
+    if math.isfinite(again):
+        raised, begin = _raised(patched, lambda share, text: say(_FIRST * share, text)), _FIRST
     for number, threshold in enumerate(thresholds):
         order = chance.permutation(np.flatnonzero(patched.members))
         order = order[raised[order] <= again * threshold]
@@ -103,8 +110,8 @@ def acdc(patched: PatchedSet, thresholds: Sequence[float], seed: int, say: Say, 
                     left[feature] = threshold
                 dropping += 0.02 * (drop - dropping)
                 place += 1
-            left_now = int(patched.members.sum())
-            say((number + place / len(order)) / len(thresholds), f"threshold {number + 1} of {len(thresholds)}, {left_now:,} features left")
+            done = begin + (1 - begin) * _faded((number + place / len(order)) / len(thresholds), len(thresholds))
+            say(done, f"threshold {number + 1} of {len(thresholds)}, {int(patched.members.sum()):,} features left")
         points.append(patched.point())
         marks.append(threshold)
     kept = np.flatnonzero(patched.members).tolist()
@@ -118,11 +125,7 @@ def acdc(patched: PatchedSet, thresholds: Sequence[float], seed: int, say: Say, 
 def single_effects(patched: PatchedSet, say: Say) -> Doubles:
     """By how much each feature alone lowers the mean KL [m]."""
     patched.become(np.zeros(len(patched.members), dtype=bool))
-    gains = np.zeros(len(patched.members))
-    for some in _pieces(patched, range(len(gains))):
-        gains[some] = patched.kl - patched.toggled(some)
-        say((some[-1] + 1) / len(gains), f"feature {some[-1] + 1:,} of {len(gains):,}")
-    return gains
+    return -_raised(patched, say)
 
 
 def single(patched: PatchedSet, gains: Doubles, say: Say) -> Ranked:
@@ -178,6 +181,20 @@ def attributions(patched: PatchedSet) -> Doubles:
             along = (steps * (slope[: len(steps)] @ support.directions[features].T)).sum(0)
             found[support.features[pair]] -= along.cpu().numpy() / len(runs)
     return found
+
+
+def _raised(patched: PatchedSet, say: Say) -> Doubles:
+    """By how much the mean KL rises when each feature alone leaves the present set, or comes into it [m]."""
+    found = np.zeros(len(patched.members))
+    for some in _pieces(patched, range(len(found))):
+        found[some] = patched.toggled(some) - patched.kl
+        say((some[-1] + 1) / len(found), f"feature {some[-1] + 1:,} of {len(found):,}")
+    return found
+
+
+def _faded(share: float, thresholds: int) -> float:
+    """The share of a sweep's time that the first thresholds take: those that come later have fewer features left."""
+    return (1 - _FADING ** (share * thresholds)) / (1 - _FADING**thresholds)
 
 
 def _ranked(patched: PatchedSet, scores: Doubles, say: Say) -> Ranked:

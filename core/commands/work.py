@@ -79,6 +79,10 @@ def resume(arguments: argparse.Namespace, workspace: Workspace) -> int:
         from core.commands import bases
 
         return bases.carry_out(arguments, workspace, run)
+    if run.kind == "ioi":
+        from core.commands import patching
+
+        return patching.carry_out(arguments, workspace, run)
     if run.kind == "steer":
         from core.commands import steering
 
@@ -176,6 +180,10 @@ def _is_damaged(workspace: Workspace, run: Run) -> bool:
         from core.commands import bases
 
         return bases.is_damaged(workspace, run)
+    if run.kind == "ioi":
+        from core.commands import patching
+
+        return patching.is_damaged(workspace, run)
     if run.kind == "steer":
         from core.commands import steering
 
