@@ -18,9 +18,10 @@ from tests.models import load_tiny_model, random_tokens
 
 SITE = Site("resid", 0)
 D, N = 12, 30
+PLAIN = Prepare()
 
 
-def _basis(rule: str = "relu", *, tied: bool = True, prepare: Prepare = Prepare(), **more: Any) -> Basis:
+def _basis(rule: str = "relu", *, tied: bool = True, prepare: Prepare = PLAIN, **more: Any) -> Basis:
     draw = torch.Generator().manual_seed(3)
     rows = torch.randn(N, D, generator=draw)
     tensors = {"encoder": rows / rows.norm(dim=1, keepdim=True), "bias": 0.1 * torch.randn(N, generator=draw)}
