@@ -5,6 +5,9 @@ weights (TransformerLens does not know SmolLM2's), the dictionary random directi
 that the work is the same. Prints one JSON object: seconds and CPU seconds for FEATURES features, and the share of non-zero codes.
 """
 
+# What it imports is not in the project's own environment.
+# pyright: reportMissingImports=false
+
 import json
 import sys
 import time

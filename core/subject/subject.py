@@ -13,7 +13,7 @@ from torch.utils.hooks import RemovableHandle
 
 from core.errors import AtlasError
 from core.subject.architectures import Architecture
-from core.subject.edits import Added, Intervention
+from core.subject.edits import Intervention
 from core.subject.info import SubjectInfo
 from core.subject.weights import fold_norm, matrix_of, through_norm
 from core.units import Site, SiteKind
@@ -170,15 +170,6 @@ class Subject:
 
         with _hooked(self._head().register_forward_pre_hook(chosen)):
             return self._run(self.model, tokens, gradient, past).logits
-
-    def final_logits(self, tokens: Tensor, change: Tensor) -> Tensor:
-        """The output for `tokens` if `change` [batch, length, d_model] were added to the residual stream after the last block.
-
-        Nothing before it hears of the change: what is computed is the change's direct effect, through the final norm and the
-        unembedding only, and exactly, with that norm's own division.
-        """
-        with self.edit([Added(Site("resid", self.info.n_layers - 1), change)]):
-            return self.logits(tokens)
 
     @contextmanager
     def edit(self, edits: Sequence[Intervention]) -> Generator[None]:

@@ -128,14 +128,15 @@ def test_one_heads_dictionary_changes_that_head_only() -> None:
     basis = Basis(site, N, Dictionary(info, {name: BASES["tied"].dictionary.tensors[name] for name in ("encoder", "bias")}))  # type: ignore[union-attr]
     x = _x(2, 5, 3 * D)
     changed = UnitChange(basis, torch.tensor([1]), "add", torch.tensor([2.0])).apply(x)
-    assert torch.equal(changed[..., :D], x[..., :D]) and torch.equal(changed[..., 2 * D :], x[..., 2 * D :])
-    torch.testing.assert_close(changed[..., D : 2 * D] - x[..., D : 2 * D], (2.0 * info_rows()).expand(2, 5, D), atol=1e-5, rtol=1e-5)
+    assert torch.equal(changed[..., :D], x[..., :D])
+    assert torch.equal(changed[..., 2 * D :], x[..., 2 * D :])
+    torch.testing.assert_close(changed[..., D : 2 * D] - x[..., D : 2 * D], (2.0 * _row(1)).expand(2, 5, D), atol=1e-5, rtol=1e-5)
 
 
-def info_rows() -> Tensor:
+def _row(unit: int) -> Tensor:
     one = BASES["tied"].dictionary
     assert one is not None
-    return one.decoder[1]
+    return one.decoder[unit]
 
 
 @pytest.mark.parametrize("variant", ["llama", "gpt2", "gemma2"])

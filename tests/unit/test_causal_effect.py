@@ -17,6 +17,7 @@ from core.bases.info import BasisInfo
 from core.causal.ablation_score import divergences, jensen_shannon
 from core.causal.effect import Measured, Passes, Read, measure
 from core.causal.effect_units import ChosenUnit, changes
+from core.subject.edits import Added
 from core.subject.subject import Subject
 from core.units import Site, UnitName
 from tests.models import D_MODEL, load_tiny_model, random_tokens
@@ -34,6 +35,12 @@ def chosen(subject: Subject, site: Site, index: int = UNIT, *, basis: Basis | No
 @pytest.fixture(scope="module")
 def llama(tmp_path_factory: pytest.TempPathFactory) -> Subject:
     return load_tiny_model(tmp_path_factory.mktemp("effect"), "llama", 3)
+
+
+def _with_last_stream(subject: Subject, tokens: Tensor, change: Tensor) -> Tensor:
+    """The logits if `change` is added to the residual stream after the last block."""
+    with subject.edit([Added(Site("resid", subject.info.n_layers - 1), change)]):
+        return subject.logits(tokens)
 
 
 @contextmanager
@@ -131,7 +138,7 @@ def test_zeroing_a_neuron_equals_zeroing_its_column_of_the_down_projection(llama
 @pytest.mark.parametrize("variant", ["gpt2", "gemma2", "falcon", "opt-350m"])
 @pytest.mark.parametrize("kind", ["mlp", "attn", "resid"])
 def test_what_lies_below_the_change_is_spared_and_nothing_differs(variant: str, kind: str, tmp_path: Path) -> None:
-    """The pass that goes on from kept residuals is the whole one; the direct effect is that of `final_logits`."""
+    """The pass that goes on from kept residuals is the whole one; the direct effect is that of adding to the last stream."""
     subject = load_tiny_model(tmp_path, variant, 3)
     site = Site(kind, 1)  # type: ignore[arg-type]
     texts = [Read(text.tokens[1:], 0) for text in TEXTS]
@@ -146,7 +153,7 @@ def test_what_lies_below_the_change_is_spared_and_nothing_differs(variant: str, 
     torch.testing.assert_close(passes.changed(edits)[passes.ours], whole[passes.ours], atol=1e-5, rtol=0)
     if kind == "attn":
         moved = -passes.at(site)[..., unit : unit + 1] * subject.write_directions(site)[unit]
-    direct = subject.final_logits(passes.tokens, moved).log_softmax(-1)
+    direct = _with_last_stream(subject, passes.tokens, moved).log_softmax(-1)
     torch.testing.assert_close(passes.direct(edits, passes.ours), direct[passes.ours], atol=1e-5, rtol=0)
 
 
@@ -196,7 +203,7 @@ def test_units_at_two_sites_are_ablated_together_and_their_direct_effects_add_up
     column = llama.model.model.layers[0].mlp.down_proj.weight[:, UNIT].detach()
     moved = -passes.at(low.name.site)[..., UNIT : UNIT + 1] * column
     moved[..., 7] -= passes.at(high.name.site)[..., 7]
-    expected = llama.final_logits(passes.tokens, moved).log_softmax(-1)
+    expected = _with_last_stream(llama, passes.tokens, moved).log_softmax(-1)
     torch.testing.assert_close(passes.direct(edits, passes.ours), expected[passes.ours], atol=1e-5, rtol=0)
 
 

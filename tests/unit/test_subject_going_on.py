@@ -62,7 +62,9 @@ def test_a_change_of_the_last_residual_stream_reaches_the_output_through_norm_an
     change = torch.randn(2, 5, subject.info.d_model)
     stream = subject.capture(tokens, [last])[last] + change
     by_hand = subject.model.lm_head(subject.model.model.norm(stream))
-    torch.testing.assert_close(subject.final_logits(tokens, change), by_hand, atol=1e-5, rtol=1e-5)
+    with subject.edit([Added(last, change)]):
+        found = subject.logits(tokens)
+    torch.testing.assert_close(found, by_hand, atol=1e-5, rtol=1e-5)
 
 
 def test_going_on_from_a_layer_that_is_not_there_is_refused(tmp_path: Path) -> None:
