@@ -20,7 +20,7 @@ PAGES = {
         ("unit", "Unit"),
         ("try_text", "Try text"),
     ),
-    "Cause": (("ablate_steer", "Ablate and steer"),),
+    "Cause": (("ablate_steer", "Ablate and steer"), ("ioi", "IOI")),
     "Explain": (("explain", "Explain"), ("scores", "Scores"), ("studies", "Studies"), ("rate", "Rate")),
     "Workspace": (("runs", "Runs"),),
 }

@@ -20,6 +20,7 @@ PAGES = {
     "unit": ("unit?unit=smollm2-135m-instruct/mlp.22/neurons/91", ".row .peak"),
     "try_text": ("try_text", ".fg .text button"),
     "ablate_steer": ("ablate_steer?units=smollm2-135m-instruct/mlp.22/neurons/91", ".st-key-steer-start"),
+    "ioi": ("ioi", ".it td"),
     "explain": ("explain", "tr.row"),
     "scores": ("scores", "tr.row"),
     "studies": ("studies", ".nt td"),
