@@ -16,7 +16,7 @@ from bench.machine import load, machine
 from bench.targets import table
 
 ROOT = Path(__file__).resolve().parent.parent
-BENCHES = ("indexer", "pages", "store_scale", "simulator", "explaining", "features", "sae_step")
+BENCHES = ("indexer", "pages", "store_scale", "simulator", "explaining", "features", "sae_step", "patching")
 LIMIT_SECONDS = 3600.0
 
 
@@ -31,6 +31,8 @@ def arguments(bench: str, options: argparse.Namespace) -> list[str]:
         return ["--rounds", "2", "--records", "2"] if options.quick else []
     if bench == "features":
         return ["--rounds", "4", "--warm", "256", "--units", "4608"] if options.quick else []
+    if bench == "patching":
+        return ["--features", "60", "--compared", "2"] if options.quick else []
     if bench == "sae_step":
         return ["--rounds", "2", "--settling", "40"] if options.quick else []
     if bench == "explaining":

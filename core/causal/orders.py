@@ -186,7 +186,7 @@ def attributions(patched: PatchedSet) -> Doubles:
 def _raised(patched: PatchedSet, say: Say) -> Doubles:
     """By how much the mean KL rises when each feature alone leaves the present set, or comes into it [m]."""
     found = np.zeros(len(patched.members))
-    for some in _pieces(patched, range(len(found))):
+    for some in pieces(patched, range(len(found))):
         found[some] = patched.toggled(some) - patched.kl
         say((some[-1] + 1) / len(found), f"feature {some[-1] + 1:,} of {len(found):,}")
     return found
@@ -203,7 +203,7 @@ def _ranked(patched: PatchedSet, scores: Doubles, say: Say) -> Ranked:
     return Ranked(features, scores[features].tolist(), points, [None] * len(points))
 
 
-def _pieces(patched: PatchedSet, features: Sequence[int]) -> Iterator[list[int]]:
+def pieces(patched: PatchedSet, features: Sequence[int]) -> Iterator[list[int]]:
     """Features in pieces whose items fill some passes."""
     some: list[int] = []
     positions = 0
