@@ -90,7 +90,8 @@ def _check(entry: Any, at: int, piece: str) -> None:
     index, token, value = entry["index"], entry["token"], entry["activation"]
     if type(index) is not int or index != at:
         raise Mistake(f"entry {at} has the index {shown(str(index))} instead of {at}")
-    if token != piece:
+    # Small models leave the space before a word out, also where a grammar holds them to the rest: the index says which token is meant.
+    if not isinstance(token, str) or token.strip(" ") != piece.strip(" "):
         raise Mistake(
             f"entry {at} has the token {json.dumps(token, ensure_ascii=False)[:80]} instead of {json.dumps(piece, ensure_ascii=False)}"
         )

@@ -49,6 +49,18 @@ def with_client(answer: Callable[[Body], Body], use: Callable[[Client], Awaitabl
     return asyncio.run(inside())
 
 
+def test_a_token_may_lack_the_spaces_around_it_and_nothing_else() -> None:
+    pieces = (" Angel", "s", "  ", "\n")
+
+    def said(*tokens: object) -> str:
+        return json.dumps({"activations": [{"index": at, "token": token, "activation": at} for at, token in enumerate(tokens)]})
+
+    assert read_activations(said("Angel", " s", "", "\n"), pieces) == [0, 1, 2, 3]
+    for wrong_ones in (("angel", "s", "  ", "\n"), (" Angel", "s", "  ", ""), (" Angel", "s", None, "\n"), (" Ang el", "s", "  ", "\n")):
+        with pytest.raises(Mistake, match="has the token"):
+            read_activations(said(*wrong_ones), pieces)
+
+
 @pytest.mark.parametrize(
     ("split", "digits"), [(split_words, False), (split_bytes, False), (split_small, True)], ids=["words", "bytes", "small"]
 )
