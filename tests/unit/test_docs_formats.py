@@ -13,13 +13,16 @@ import pyarrow.parquet as pq
 import pytest
 
 from core.causal.ablation_score import AblationScore
+from core.causal.ioi_run import run_ioi
 from core.causal.steer_run import run_steer
 from core.corpus.build import build_slice
 from core.corpus.spec import CorpusSpec
 from core.findings.ratings import Ratings
 from core.llm.cache import ResponseCache
+from core.subject.load import load_subject
 from core.workspace import Workspace
 from tests.byte_tokenizer import ByteTokenizer
+from tests.models import make_tiny_model
 from tests.planted import QuietProgress
 from tests.steerable import steerable
 from tests.synthetic import write_synthetic_index
@@ -128,6 +131,24 @@ def test_a_run_that_ablates_is_as_described(workspace: Workspace, run: Path) -> 
     assert set(manifest["request"]) | {"text", "positions"} == set(re.findall(r"`(\w+)`", described["`request`"]))
     for name, entry in manifest["files"].items():
         assert _schema(folder / entry["path"]) == _columns(f"### {name}.parquet of a run that ablates"), name
+
+
+def test_a_run_that_patches_is_as_described(workspace: Workspace, tmp_path: Path) -> None:
+    load_subject(workspace, str(make_tiny_model(tmp_path / "tiny", "llama", 2)))
+    folder = workspace.runs / "ioi-20250101-abc123"
+    folder.mkdir()
+    wording = {"templates": ["# {IO} and {S} . {S} #", "# {S} and {IO} . {S} #"], "names": ["t", "s", "w", "c"]}
+    params = {"model": "tiny", "decompositions": ["resid.0/neurons"], "orders": ["gradient"], "pairs": 2, "seeds": 1, "wording": wording}
+    run_ioi(workspace, folder, params, QuietProgress())
+    manifest: dict[str, Any] = json.loads((folder / "manifest.json").read_text("utf8"))
+    assert set(manifest) == _keys("`manifest.json` of a run that patches")
+    described = {name: words for name, words, *_ in _table("`manifest.json` of a run that patches")}
+    for name in ("sentences", "pieces"):
+        assert set(manifest[name][0]) == set(re.findall(r"\w+", described[f"`{name}`"].split("`")[1])), name
+    assert set(manifest["decompositions"]["resid.0/neurons"]) == set(re.findall(r"`(\w+)`", described["`decompositions`"]))
+    for name, entry in manifest["pieces"][0]["files"].items():
+        assert _schema(folder / entry["path"]) == _columns(f"### {name}.parquet of a run that patches"), name
+    assert _schema(folder / manifest["sentences"][0]["file"]["path"]) == _columns("### pairs.parquet of a run that patches")
 
 
 def test_a_run_that_steers_is_as_described(tmp_path: Path) -> None:
