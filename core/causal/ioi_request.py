@@ -12,7 +12,7 @@ from core.causal.ioi_sentences import MAX_PAIRS, MAX_SEED, Wording
 from core.causal.linear import LINEAR, is_halved, split_name
 from core.corpus.spec import check_whole
 from core.errors import AtlasError, shown
-from core.subject.info import subject_info
+from core.subject.info import registered, subject_info
 from core.units import NEURONS, Site, in_order
 from core.workspace import Workspace
 
@@ -169,10 +169,17 @@ def info_of(workspace: Workspace, subject: str, key: str) -> BasisInfo | None:
 
 
 def offered(workspace: Workspace, subject: str) -> dict[str, BasisInfo | None]:
-    """Every decomposition that can be patched, by key: at each residual site that has a dictionary, with signed directions and neurons."""
+    """Every decomposition that can be patched, by key: at each residual site that has a dictionary, with signed directions and neurons.
+
+    Where no site has one, the neurons after a third and two thirds of the blocks.
+    """
     found: dict[str, BasisInfo | None] = {}
     ones = [one.info for one in shelf.shelved(workspace, subject) if one.info.site.kind == "resid" and one.info.d_out is None]
-    for site in in_order({info.site for info in ones}):
+    sites = in_order({info.site for info in ones})
+    if not sites and subject in registered(workspace):
+        layers = subject_info(workspace, subject).n_layers
+        sites = in_order({Site("resid", (layers - 1) * part // 3) for part in (1, 2)})
+    for site in sites:
         for info in (one for one in ones if one.site == site):
             found[f"{site}/{info.name}"] = info
             if info.family == "pca" and is_halved(info) and info.k is None:
