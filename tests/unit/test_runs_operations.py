@@ -2,6 +2,7 @@
 
 import os
 import signal
+from collections import OrderedDict
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from core.errors import AtlasError
 from core.runs import client
 from core.runs.frames import read_address
 from core.runs.operations import STRONGEST, ModelOperations
+from core.subject import loaded
 from core.subject.info import subject_folder
 from core.subject.load import load_subject
 from core.subject.subject import Subject
@@ -142,7 +144,8 @@ def test_a_record_read_again_is_the_record(world: World) -> None:
     assert answer["activations"][1:] == pytest.approx(world.activations(tokens, SITES[0])[1:, 3].tolist(), rel=1e-6)
 
 
-def test_the_model_is_loaded_once_and_says_so(world: World) -> None:
+def test_the_model_is_loaded_once_and_says_so(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(loaded, "_kept", OrderedDict())
     operations, said = ModelOperations(world.workspace), list[str]()
     assert operations("warm", {"subject": "tiny"}, said.append) == {"subject": "tiny", "device": "cpu", "dtype": "float32"}
     assert said == ["loading the model"]
@@ -193,7 +196,7 @@ def test_other_weights_than_the_index_read_are_refused(world: World) -> None:
         (path.parent / str(site)).mkdir()
         (path.parent / str(site) / "units.parquet").write_bytes((source / str(site) / "units.parquet").read_bytes())
     write_json(path, changed)
-    with pytest.raises(AtlasError, match="has other weights than the run “index-other” read"):
+    with pytest.raises(AtlasError, match="has other weights than these numbers were made with: index it again"):
         world.ask("try_text", subject="tiny", text=TEXT, run="index-other")
 
 
