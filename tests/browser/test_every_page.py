@@ -9,12 +9,13 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, expect
 
+from core.ui import nav
 from core.workspace import Workspace
 from tests.browser.server import Server, serving
 from tests.browser.view import PAGES, PATIENCE, Theme, viewing
 from tests.synthetic import write_synthetic_index
 
-TITLES = ["Overview", "Explore", "Features", "Unit", "Try text", "Explain", "Scores", "Studies", "Rate", "Runs"]
+TITLES = [title for pages in nav.PAGES.values() for _, title in pages]
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
