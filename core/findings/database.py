@@ -21,13 +21,38 @@ MIGRATIONS: tuple[str, ...] = (
     ) STRICT;
     CREATE INDEX ratings_of ON ratings (explanation);
     """,
+    # 2: what a person wrote, as versions that are never changed. `number` is the order of arrival here and means nothing elsewhere;
+    # `superseded` follows from the parents and is kept so that what holds now is found without reading all there ever was.
+    """
+    CREATE TABLE versions (
+        number INTEGER PRIMARY KEY AUTOINCREMENT,
+        version TEXT NOT NULL UNIQUE,
+        entry TEXT NOT NULL,
+        parents TEXT NOT NULL,
+        kind TEXT NOT NULL,
+        unit TEXT NOT NULL,
+        author TEXT NOT NULL,
+        created REAL NOT NULL,
+        removed INTEGER NOT NULL CHECK (removed IN (0, 1)),
+        restores TEXT NOT NULL,
+        body TEXT NOT NULL,
+        superseded INTEGER NOT NULL DEFAULT 0 CHECK (superseded IN (0, 1))
+    ) STRICT;
+    CREATE INDEX versions_of_entry ON versions (entry);
+    CREATE INDEX versions_of_unit ON versions (unit, kind) WHERE superseded = 0;
+    CREATE INDEX versions_of_kind ON versions (kind) WHERE superseded = 0;
+    CREATE TABLE settings (
+        name TEXT PRIMARY KEY,
+        value TEXT NOT NULL
+    ) STRICT
+    """,
 )
 """Applied in order; the number of those applied is the file's `user_version`. Never change one that was released."""
 
 
 @contextmanager
-def connect(workspace: Workspace) -> Generator[sqlite3.Connection]:
-    """A connection for one operation, in one transaction that is committed at the end.
+def connect(workspace: Workspace, *, write: bool = True) -> Generator[sqlite3.Connection]:
+    """A connection for one operation, in one transaction that is committed at the end. With `write` it is the only one that may write.
 
     Raises AtlasError when the file is newer than this program, damaged, not writable, locked, or the disk is full.
     """
@@ -37,7 +62,11 @@ def connect(workspace: Workspace) -> Generator[sqlite3.Connection]:
         try:
             connection.row_factory = sqlite3.Row
             sqlite.migrate(connection, path, MIGRATIONS)
-            with sqlite.transaction(connection):
+            if write:
+                with sqlite.transaction(connection):
+                    yield connection
+            else:
+                connection.execute("BEGIN")  # one state of the file for all that is read
                 yield connection
         finally:
             connection.close()
