@@ -47,7 +47,7 @@ _FRAMES = (
 TEMPLATES = tuple(
     frame.replace("{0}", first).replace("{1}", second) for first, second in (("{IO}", "{S}"), ("{S}", "{IO}")) for frame in _FRAMES
 )
-PLACES = ("market", "station", "library", "garden", "office", "river", "school", "museum", "park", "hotel")
+PLACES = ("market", "station", "library", "garden", "office", "theatre", "school", "museum", "park", "hotel")
 OBJECTS = ("book", "letter", "ring", "ball", "key", "map", "drink", "camera", "ticket", "watch")
 NAMES = (
     "Adam", "Alan", "Alex", "Alice", "Amy", "Andrew", "Anna", "Anne", "Anthony", "Arthur", "Ben", "Bill", "Bob", "Brian", "Carl",

@@ -29,17 +29,17 @@ from core.subject.info import registered
 from core.ui.address_fields import AddressFields
 from core.ui.first_run import missing_packages
 from core.ui.server import Server
+from core.units import NEURONS
 
 SHOWN_PAIRS = 6
 _AREA = 20_000
 _IN_ADDRESS = 1500
-_MANY = 6
-"""Decompositions that are chosen to begin with, at most."""
 _BOS = {"auto": "as the tokenizer does", "with": "with BOS", "without": "without BOS"}
 _ORDER_HELP = (
     "ACDC sweep: from all features, leave one out when the mean KL rises by less than a rising threshold (Cunningham et al. 2023). Greedy: "
     "the feature that lowers the KL most comes next. Single effect: by what each does alone. Gradient: by a first-order guess of that. "
-    "Every point of every curve is measured by patching."
+    "Every point of every curve is measured by patching. Gradient takes seconds for each dictionary and seed, the others minutes: they try "
+    "every feature."
 )
 _SPARE_HELP = (
     "A feature that raised the KL by more than so many thresholds when it was last left out is not tried again until it comes near. "
@@ -115,14 +115,15 @@ def patch_fields(server: Server, fields: AddressFields, sentences: Sentences) ->
     first, second, third = st.columns([3, 1, 1.3], vertical_alignment="bottom")
     with first:
         orders = fields.several("orders", "Orders of search", SEARCH_ORDERS, USUAL_ORDERS, names=ORDER_NAMES.__getitem__, help=_ORDER_HELP)
-    with second:
-        thresholds = fields.number(
-            "thresholds", "Thresholds", 2, MAX_THRESHOLDS, USUAL_THRESHOLDS, help="Of the sweep, from 1e-5 to 1 nat."
-        )
-    with third:
-        again = fields.decimal("again", "Spares visits beyond", AGAIN, help=_SPARE_HELP)
+    params = sentences.params | {"decompositions": chosen, "orders": orders}
+    if "acdc" in orders:
+        with second:
+            params["thresholds"] = fields.number(
+                "thresholds", "Thresholds", 2, MAX_THRESHOLDS, USUAL_THRESHOLDS, help="Of the sweep, from 1e-5 to 1 nat."
+            )
+        with third:
+            params["again"] = fields.decimal("again", "Spares visits beyond", AGAIN, help=_SPARE_HELP)
     fields.check()
-    params = sentences.params | {"decompositions": chosen, "orders": orders, "thresholds": thresholds, "again": again}
     request = IoiRequest.from_params(params)
     if not chosen:
         raise AtlasError("No decomposition is chosen: choose at least one, such as the neurons or a dictionary.")
@@ -131,12 +132,15 @@ def patch_fields(server: Server, fields: AddressFields, sentences: Sentences) ->
 
 
 def usual_of(there: dict[str, BasisInfo | None]) -> list[str]:
-    """What is chosen to begin with: the first site's dictionaries and its neurons."""
+    """What is chosen to begin with, of the first site: the newest trained dictionary and what it has to beat, PCA, else the neurons."""
     if not there:
         return []
     site = next(iter(there)).split("/")[0]
     here = [key for key in there if key.split("/")[0] == site]
-    return [*[key for key in here if there[key] is not None][: _MANY - 1], *[key for key in here if there[key] is None]]
+    infos = [info for key in here if (info := there[key]) is not None]
+    trained = sorted((info for info in infos if info.family == "sae"), key=lambda info: info.created)
+    rival = next((f"{site}/{info.name}" for info in infos if info.family == "pca"), f"{site}/{NEURONS}")
+    return [*(f"{site}/{info.name}" for info in trained[-1:]), rival]
 
 
 def named(key: str, there: dict[str, BasisInfo | None]) -> str:

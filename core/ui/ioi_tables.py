@@ -17,7 +17,7 @@ STYLE = """<style>
 .it th, .it td {border: 0; border-bottom: 1px solid var(--na-hairline); padding: .3rem .9rem .3rem 0; text-align: right; background: none;
   white-space: nowrap; color: var(--na-text)}
 .it th {font-weight: 500; font-size: .8rem; color: var(--na-muted)} .it th:not([title=""]) {cursor: help}
-.it th.l, .it td.l {text-align: left} .it td.w {white-space: normal; min-width: 16rem; text-align: left}
+.it th.l, .it th.w, .it td.l {text-align: left} .it td.w {white-space: normal; min-width: 16rem; text-align: left}
 .it td span {color: var(--na-muted)} .it b {font-weight: 650}
 .it i {display: inline-block; width: 1.5rem; height: 0; margin-right: .5rem; vertical-align: middle}
 </style>"""
