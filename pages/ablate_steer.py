@@ -2,13 +2,15 @@
 
 import streamlit as st
 
-from core.errors import AtlasError
+from core.causal.effect_request import check_text
+from core.errors import AtlasError, shown
+from core.store.catalog import load_index
 from core.ui import state
 from core.ui.ablate_section import ablate_section
 from core.ui.address_fields import AddressFields
 from core.ui.chosen_units import read_units, unit_fields
 from core.ui.index_choice import ready, waiting
-from core.ui.prose import heading
+from core.ui.prose import heading, quiet, sentence
 from core.ui.run_address import open_run
 from core.ui.setup import refuse, setup
 from core.ui.steer_section import steer_section
@@ -33,6 +35,16 @@ def _typed() -> None:
     state.write(text=None if typed == SAMPLE else typed or " ", at=None, step=None)
 
 
+def index_note() -> None:
+    """Which index is asked, where the address names one (the command `--run`)."""
+    if asked := state.raw("index"):
+        with st.container(horizontal=True, vertical_alignment="center", key="causal-index"):
+            quiet(f"Means and maxima of the units are those of {shown(asked)}.")
+            st.button(
+                "use each unit's largest index", key="causal-index-largest", type="tertiary", on_click=state.write, kwargs={"index": None}
+            )
+
+
 server = setup()
 st.title("Ablate and steer")
 indexes = ready(server)
@@ -51,10 +63,18 @@ try:
         fields.check()
     index = next((one for one in indexes if one.slug == model), indexes[0])
     state.phrase("text", "text", MAX_CHARACTERS)
+    if state.raw("index"):
+        load_index(server.workspace, state.raw("index"))
 except AtlasError as error:
     refuse(str(error))
 heading("Units", f"of {index.slug}")
 unit_fields(server, units, index)
+index_note()
 text = read_text()
+try:
+    check_text(text)
+except AtlasError as error:
+    sentence(str(error))
+    st.stop()
 ablate_section(server, units, text)
 steer_section(server, units, text)

@@ -24,7 +24,6 @@ from core.autointerp.calibration import calibrate
 from core.causal.change import UnitChange
 from core.causal.effect import Passes, Read
 from core.causal.effect_units import ChosenUnit
-from core.errors import AtlasError
 from core.store.explanation_view import ExplanationView, SimulationView
 from core.subject.subject import Subject
 
@@ -63,14 +62,8 @@ class AblationScore:
 def ablation_score(
     subject: Subject, unit: ChosenUnit, explanation: ExplanationView, bos: int | None, said: Callable[[int, int], None]
 ) -> AblationScore:
-    """bos: the token that the index puts before each context, if it does. said: hears how many records of how many are done.
-
-    Raises AtlasError when the explanation is of another unit or its records' text is gone.
-    """
-    if explanation.unit != unit.name:
-        raise AtlasError(f"The explanation {explanation.identity} is of {explanation.unit}, not of {unit.name}: name one of this unit.")
-    if explanation.text_missing:
-        raise AtlasError(explanation.text_missing)
+    """explanation: of this unit, its records' text at hand (`explanation_of`). bos: the token that the index puts before each context, if
+    it does. said: hears how many records of how many are done."""
     headline = explanation.headline()
     contexts = () if headline is None else headline.contexts
     split, simulator = ("", "") if headline is None else (headline.split, headline.simulator)

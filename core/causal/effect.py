@@ -22,6 +22,7 @@ from torch import Tensor
 
 from core.causal.change import Rule, UnitChange
 from core.causal.effect_units import ChosenUnit, changes
+from core.errors import AtlasError
 from core.subject.subject import Subject
 from core.units import Site, in_order
 
@@ -155,6 +156,7 @@ def measure(
     """Read some texts with the units and without.
 
     positions: where they are changed, from 0 without a BOS; None for everywhere. A BOS that was put before a text stays as it is.
+    Raises AtlasError when the output of the changed model is not a number any more.
     """
     passes = Passes(subject, texts, [unit.name.site for unit in units])
     where = passes.ours
@@ -169,6 +171,8 @@ def measure(
     rows = ours.to(subject.device)
     p = passes.original[rows]
     q = passes.changed(edits)[rows]
+    if bool(q.isnan().any()):
+        raise AtlasError("With this change the model's output is not a number any more: choose another rule.")
     difference = q - p
     chosen = fires.to(subject.device)
     fired = torch.zeros_like(ours)
@@ -188,7 +192,7 @@ def measure(
         following=following,
         activations=activations,
         fires=fires,
-        kl=-(probabilities * difference).sum(-1, dtype=torch.float64).clamp_max(0.0).cpu(),
+        kl=(probabilities * -difference).sum(-1, dtype=torch.float64).clamp_min(0.0).cpu() + 0.0,  # never −0
         log_p=p.gather(1, target)[:, 0].cpu().where(known, nothing),
         change=difference.gather(1, target)[:, 0].cpu().where(known, nothing),
         raised=_listed(difference, p, q, listed),

@@ -1,12 +1,13 @@
 """Results of ablating as Parquet: one row a position, one row a token of the vocabulary. Schemas are in docs/formats.md.
 
 While a run goes on, each batch of texts is a folder `parts/<number>/` that is there whole or not at all; a run that is resumed reads those
-that are intact. At the end they become `positions.parquet` and `vocabulary.parquet`, and the parts are removed.
+that are intact, if they are of what it is about to read (`parts/about.json`). At the end they become `positions.parquet` and
+`vocabulary.parquet`, and the parts are removed.
 """
 
 import json
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +46,19 @@ POSITIONS = pa.schema(
 )
 VOCABULARY = pa.schema([("token", pa.int32()), *((name, pa.float32()) for name in SUMS)])
 _PART = pa.schema([("token", pa.int32()), *((name, pa.float64()) for name in SUMS)])
+
+
+def keep_parts_about(run_dir: Path, about: Mapping[str, Any]) -> None:
+    """Parts of an earlier attempt stay if they are about the same (JSON values); else they are removed. Those to come are about this."""
+    path = run_dir / "parts" / "about.json"
+    try:
+        same = json.loads(path.read_text("utf8")) == json.loads(json.dumps(about))
+    except (OSError, ValueError):
+        same = False
+    if not same:
+        remove_parts(run_dir)
+        path.parent.mkdir(exist_ok=True)
+        write_json(path, about)
 
 
 def write_part(run_dir: Path, number: int, first: int, measured: Measured) -> None:

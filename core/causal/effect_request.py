@@ -8,6 +8,7 @@ from core.bases import shelf
 from core.corpus.spec import check_whole
 from core.errors import AtlasError, shown
 from core.store.catalog import IndexInfo, find_unit
+from core.store.explanation_view import ExplanationView, load_explanation
 from core.units import NEURONS, UnitName, check_slug
 from core.workspace import Workspace
 
@@ -133,10 +134,22 @@ class EffectRequest:
             return None
 
 
+def explanation_of(workspace: Workspace, identity: str, unit: UnitName) -> ExplanationView:
+    """An explanation whose ablation score can be made. Raises AtlasError: not there, of another unit, or its records' text is gone."""
+    found = load_explanation(workspace, identity)
+    if found.unit != unit:
+        raise AtlasError(f"The explanation {identity} is of {found.unit}, not of {unit}: name one of this unit.")
+    if found.text_missing:
+        raise AtlasError(found.text_missing)
+    return found
+
+
 def check_text(text: object) -> None:
-    """Raises AtlasError for a text that is empty or too long to be looked at; its tokens are counted with the model."""
+    """Raises AtlasError for a text that is empty, or too long to be looked at (its tokens are counted with the model), or no text."""
     if not isinstance(text, str) or not text.strip():
         raise AtlasError("The text is empty: write or paste a few words.")
+    if any("\ud800" <= character <= "\udfff" for character in text):  # what Python makes of bytes on a command line that are not UTF-8
+        raise AtlasError("The text holds bytes that are not UTF-8: save or paste it as UTF-8.")
     if len(text) > MOST_CHARACTERS:
         raise AtlasError(f"The text has {len(text):,} characters and at most {MOST_TOKENS} tokens can be read at once: shorten it.")
 

@@ -3,7 +3,7 @@
 import json
 import math
 import os
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -14,12 +14,12 @@ import torch
 import core
 from core.causal import effect_files as files
 from core.causal.ablation_score import ablation_score
+from core.causal.as_indexed import bos_of, own_text
 from core.causal.effect import Read, measure
-from core.causal.effect_request import MOST_TOKENS, EffectRequest
+from core.causal.effect_request import EffectRequest, explanation_of
 from core.causal.effect_units import ChosenUnit, chosen_units, subject_for
 from core.errors import AtlasError
 from core.runs.progress import Progress
-from core.store.explanation_view import load_explanation
 from core.store.units import load_unit
 from core.subject.subject import Subject
 from core.workspace import FileNote, Workspace, write_json
@@ -28,6 +28,8 @@ SCHEMA = 1
 BATCH = 4
 """Contexts in a pass, unless their log-probabilities would be larger than `BATCH_BYTES`."""
 BATCH_BYTES = 256 << 20
+_ABOUT = ("request", "subject", "units", "texts")
+"""Of a manifest: what was read, through which weights. It is something else when an index grew or a dictionary was replaced since."""
 _DIRECT = {
     "resid": "exact: the change of the stream at the site goes past all later blocks",
     "mlp": "exact: the change of the stream after the block goes past all later blocks",
@@ -42,16 +44,20 @@ def run_effect(workspace: Workspace, run_dir: Path, params: dict[str, Any], prog
     units = chosen_units(workspace, subject, request)
     texts = _texts(workspace, subject, request, units)
     reads = [text.pop("read") for text in texts]
-    before = _before(run_dir)
-    document = before if before is not None else _document(run_dir, subject, request, units, texts)
-    if before is None:
+    document = _document(run_dir, subject, request, units, texts)
+    before = _before(run_dir, document)
+    if before is not None:
+        document = before
+    else:
+        batches = [[read.tokens for read in batch] for batch in _batches(subject, reads)]
+        files.keep_parts_about(run_dir, {name: document[name] for name in _ABOUT} | {"batches": batches})
         progress.stage("ablating")
         with _threads():
             _measure(run_dir, subject, request, units, reads, progress)
-        notes, positions, vocabulary = files.join_parts(run_dir, len(_batches(subject, reads)))
+        notes, positions, vocabulary = files.join_parts(run_dir, len(batches))
         document |= {"files": notes, **summary(request, positions, vocabulary)}
         _publish(run_dir, request, document)
-        files.remove_parts(run_dir)
+    files.remove_parts(run_dir)
     _score(workspace, run_dir, subject, request, units, document, progress)
 
 
@@ -80,9 +86,8 @@ def _score(
     """The ablation scores that are not there yet, each published as it comes."""
     for identity in request.explanations[len(document["scores"]) :]:
         progress.stage("scoring by ablation")
-        view = load_explanation(workspace, identity)
-        index = units[0].index
-        bos = subject.info.bos_token_id if index is not None and index.slice["bos"] else None
+        view = explanation_of(workspace, identity, units[0].name)
+        bos = bos_of(subject, units[0].index)
         with _threads():
             made = ablation_score(subject, units[0], view, bos, lambda done, total: progress.update(done, total, "", "records"))
         document["scores"].append(made.to_json())
@@ -112,17 +117,9 @@ def _texts(workspace: Workspace, subject: Subject, request: EffectRequest, units
         ]
         _check_positions(request, max(len(record.tokens) - record.first for record in records), "the longest record")
         return made
-    tokens = subject.encode([request.text.encode("utf8", "replace").decode("utf8")])[0]
-    bos = subject.info.bos_token_id if unit.index is not None and unit.index.slice["bos"] else None
-    first = 0 if bos is None else 1
-    limit = min(MOST_TOKENS, subject.info.context_limit - first)
-    if not tokens:
-        raise AtlasError("The text is empty: write or paste a few words.")
-    if len(tokens) > limit:
-        raise AtlasError(f"The text has {len(tokens):,} tokens and at most {limit:,} can be read at once: shorten it.")
-    _check_positions(request, len(tokens), "the text")
-    read = Read((*([] if bos is None else [bos]), *tokens), first)
-    return [{"read": read, "context": None, "document": "", "source": "own text", "start": 0}]
+    tokens, first = own_text(subject, request.text, unit.index)
+    _check_positions(request, len(tokens) - first, "the text")
+    return [{"read": Read(tokens, first), "context": None, "document": "", "source": "own text", "start": 0}]
 
 
 def _check_positions(request: EffectRequest, length: int, what: str) -> None:
@@ -175,7 +172,7 @@ def summary(request: EffectRequest, positions: Any, vocabulary: Any) -> dict[str
 def _mean(values: Any) -> float | None:
     known = values[np.isfinite(values)]
     mean = float(known.mean(dtype=np.float64)) if len(known) else math.nan
-    return mean if math.isfinite(mean) else None
+    return mean + 0.0 if math.isfinite(mean) else None  # never −0
 
 
 def _publish(run_dir: Path, request: EffectRequest, document: dict[str, Any]) -> None:
@@ -183,12 +180,13 @@ def _publish(run_dir: Path, request: EffectRequest, document: dict[str, Any]) ->
     write_json(run_dir / "manifest.json", {**document, "state": "complete" if complete else "partial"})
 
 
-def _before(run_dir: Path) -> dict[str, Any] | None:
-    """What an earlier attempt of this run published, if its files are intact."""
+def _before(run_dir: Path, now: Mapping[str, Any]) -> dict[str, Any] | None:
+    """What an earlier attempt of this run published, if its files are intact and it read what would be read now."""
     try:
         document: dict[str, Any] = json.loads((run_dir / "manifest.json").read_text("utf8"))
         notes: dict[str, FileNote] = document["files"]
-        return document if files.finished(run_dir, notes) and isinstance(document["scores"], list) else None
+        same = all(document[name] == json.loads(json.dumps(now[name])) for name in _ABOUT)
+        return document if same and files.finished(run_dir, notes) and isinstance(document["scores"], list) else None
     except (OSError, ValueError, KeyError, TypeError):
         return None
 

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from core.bases.basis import Basis, basis_at
+from core.causal.as_indexed import dtype_of
 from core.causal.change import Rule, UnitChange, silencing
 from core.causal.effect_request import EffectRequest
 from core.errors import AtlasError
@@ -51,9 +52,8 @@ def subject_for(workspace: Workspace, request: EffectRequest, progress: Progress
     for name in request.names:
         index = request.index_of(workspace, name)
         if index is not None:
-            dtype = index.provenance.get("dtype") or (index.provenance.get("subject") or {}).get("dtype") or "float32"
             return kept_subject(
-                workspace, request.subject, dtype=str(dtype), weights_hash=index.subject["weights_hash"], say=progress.stage
+                workspace, request.subject, dtype=dtype_of(index), weights_hash=index.subject["weights_hash"], say=progress.stage
             )
     return kept_subject(workspace, request.subject, say=progress.stage)
 

@@ -5,15 +5,14 @@ The first line says what is written about and with what; a line that a kill cut 
 
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
+from core.store.steered import STREAM, first_difference, read_stream, tokens_of
 from core.workspace import write_json
 
 SCHEMA = 1
-STREAM = "stream.jsonl"
-SIDES = ("original", "steered")
 
 
 class Stream:
@@ -38,40 +37,15 @@ class Stream:
 
     def complete(self) -> None:
         """Everything is written: the manifest takes the stream's place."""
-        write_json(self._path.with_name("manifest.json"), {**self.head, "state": "complete", **summary(self.steps), "steps": self.steps})
+        told = {**tokens_of(self.steps), "differ": first_difference(self.steps)}
+        write_json(self._path.with_name("manifest.json"), {**self.head, "state": "complete", **told, "steps": self.steps})
         self._path.unlink(missing_ok=True)
-
-
-def read_stream(run_dir: Path) -> tuple[dict[str, Any], list[dict[str, Any]]] | None:
-    """The first line and the steps of a run that is at work, or was; None where there is none. Lines after a damaged one are left out."""
-    try:
-        lines = (run_dir / STREAM).read_text("utf8").split("\n")[:-1]  # what follows the last line break is not whole yet
-    except (FileNotFoundError, UnicodeDecodeError):
-        return None
-    found: list[dict[str, Any]] = []
-    for line in lines:
-        try:
-            value = json.loads(line)
-        except ValueError:
-            break
-        if not isinstance(value, dict):
-            break
-        found.append(cast(dict[str, Any], value))
-    return (found[0], found[1:]) if found and found[0].get("schema") == SCHEMA else None
-
-
-def summary(steps: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """The tokens of both sides, and the first step at which they differ (null while they are the same)."""
-    tokens = {side: [step[side]["token"] for step in steps if step[side] is not None] for side in SIDES}
-    pairs = enumerate(tuple(step[side]["token"] if step[side] else None for side in SIDES) for step in steps)
-    return {**tokens, "differ": next((number for number, (one, other) in pairs if one != other), None)}
 
 
 def _same(found: Mapping[str, Any], head: Mapping[str, Any]) -> bool:
     """Whether an earlier attempt read the same tokens through the same weights with the same units."""
-    told = [
-        json.dumps([one.get(key) for key in ("request", "tokens", "first", "units", "subject")], sort_keys=True) for one in (found, head)
-    ]
+    keys = ("schema", "request", "tokens", "first", "units", "subject")
+    told = [json.dumps([one.get(key) for key in keys], sort_keys=True) for one in (found, head)]
     return told[0] == told[1]
 
 

@@ -29,7 +29,7 @@ LEAST_TEMPERATURE = 0.01
 
 
 @dataclass(frozen=True)
-class Measured:
+class Driven:
     """A unit to steer with, its strength, and what strength is measured by: the unit's maximum over the text of its index."""
 
     name: UnitName
@@ -126,10 +126,10 @@ class SteerRequest:
         made |= {"temperature": float(self.temperature), "top_p": float(self.top_p)}
         return made if self.index is None else made | {"index": self.index}
 
-    def measured(self, workspace: Workspace) -> tuple[Measured, ...]:
+    def driven(self, workspace: Workspace) -> tuple[Driven, ...]:
         """The units with their maxima. Raises AtlasError for one that is not there, not indexed, or was never active."""
         return tuple(
-            Measured(name, float(strength), *_maximum(workspace, name, self.index))
+            Driven(name, float(strength), *_maximum(workspace, name, self.index))
             for name, strength in zip(self.names, self.strengths, strict=True)
         )
 

@@ -8,14 +8,15 @@ import torch
 
 import core
 from core.bases.basis import Basis, basis_at
+from core.causal.as_indexed import dtype_of, own_text
 from core.causal.change import UnitChange
-from core.causal.effect_request import MOST_TOKENS
 from core.causal.steer import Held, Sampling, Step, Written, write
-from core.causal.steer_files import SCHEMA, SIDES, Stream
-from core.causal.steer_request import Measured, SteerRequest
+from core.causal.steer_files import SCHEMA, Stream
+from core.causal.steer_request import Driven, SteerRequest
 from core.errors import AtlasError
 from core.runs.progress import Progress
 from core.store.catalog import IndexInfo
+from core.store.steered import SIDES
 from core.subject.loaded import kept_subject
 from core.subject.subject import Subject
 from core.units import Site
@@ -25,11 +26,13 @@ from core.workspace import Workspace
 def run_steer(workspace: Workspace, run_dir: Path, params: dict[str, Any], progress: Progress) -> None:
     """Write, or go on after the last whole line of the stream. Raises AtlasError, and Cancelled; what was written stays."""
     request = SteerRequest.from_params(params)
-    units = request.measured(workspace)
+    units = request.driven(workspace)
     index = units[0].index
-    subject = kept_subject(workspace, request.subject, dtype=_dtype(index), weights_hash=index.subject["weights_hash"], say=progress.stage)
+    subject = kept_subject(
+        workspace, request.subject, dtype=dtype_of(index), weights_hash=index.subject["weights_hash"], say=progress.stage
+    )
     bases = _bases(workspace, subject, units)
-    text, first = _encode(subject, request, index)
+    text, first = _begun(subject, request, index)
     stream = Stream(run_dir, _head(run_dir, subject, request, units, bases, text, first))
     progress.stage("writing")
     progress.update(len(stream.steps), request.tokens, "", "tokens")
@@ -41,12 +44,7 @@ def run_steer(workspace: Workspace, run_dir: Path, params: dict[str, Any], progr
     stream.complete()
 
 
-def _dtype(index: IndexInfo) -> str:
-    """Of the numbers that the unit's maximum was found with."""
-    return str(index.provenance.get("dtype") or (index.provenance.get("subject") or {}).get("dtype") or "float32")
-
-
-def _bases(workspace: Workspace, subject: Subject, units: Sequence[Measured]) -> dict[tuple[Site, str], Basis]:
+def _bases(workspace: Workspace, subject: Subject, units: Sequence[Driven]) -> dict[tuple[Site, str], Basis]:
     """Raises AtlasError for a dictionary that is not the one that was indexed, or that cannot be changed at its site."""
     found: dict[tuple[Site, str], Basis] = {}
     for unit in units:
@@ -61,7 +59,7 @@ def _bases(workspace: Workspace, subject: Subject, units: Sequence[Measured]) ->
     return found
 
 
-def _held(units: Sequence[Measured], bases: dict[tuple[Site, str], Basis]) -> list[Held]:
+def _held(units: Sequence[Driven], bases: dict[tuple[Site, str], Basis]) -> list[Held]:
     made: list[Held] = []
     for key, basis in bases.items():
         group = [unit for unit in units if (unit.name.site, unit.name.basis) == key]
@@ -69,27 +67,22 @@ def _held(units: Sequence[Measured], bases: dict[tuple[Site, str], Basis]) -> li
     return made
 
 
-def _encode(subject: Subject, request: SteerRequest, index: IndexInfo) -> tuple[list[int], int]:
-    """The text's tokens after the BOS of the index, if it has one, and where the text begins. Raises AtlasError: too long."""
-    tokens = subject.encode([request.text.encode("utf8", "replace").decode("utf8")])[0]
-    bos = subject.info.bos_token_id if index.slice["bos"] else None
-    first = 0 if bos is None else 1
-    if not tokens:
-        raise AtlasError("The text is empty: write or paste a few words.")
-    if len(tokens) > MOST_TOKENS:
-        raise AtlasError(f"The text has {len(tokens):,} tokens and at most {MOST_TOKENS} can be gone on with: shorten it.")
-    room = subject.info.context_limit - first - len(tokens)
+def _begun(subject: Subject, request: SteerRequest, index: IndexInfo) -> tuple[tuple[int, ...], int]:
+    """The text's tokens after the BOS of the index, if it has one, and where the text begins. Raises AtlasError: empty, or no room left."""
+    tokens, first = own_text(subject, request.text, index)
+    room = subject.info.context_limit - len(tokens)
     if request.tokens > room:
         limit = f"{subject.info.slug} reads at most {subject.info.context_limit:,} tokens"
-        raise AtlasError(f"{limit}, and the text has {len(tokens):,}: shorten it, or write at most {max(0, room):,} tokens.")
-    return [*([] if bos is None else [bos]), *tokens], first
+        rest = f", or write at most {room:,} tokens" if room else ""
+        raise AtlasError(f"{limit}, and the text has {len(tokens) - first:,}: shorten it{rest}.")
+    return tokens, first
 
 
 def _head(
     run_dir: Path,
     subject: Subject,
     request: SteerRequest,
-    units: Sequence[Measured],
+    units: Sequence[Driven],
     bases: dict[tuple[Site, str], Basis],
     text: Sequence[int],
     first: int,

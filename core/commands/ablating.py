@@ -3,7 +3,7 @@
 import argparse
 from typing import Any
 
-from core.causal.effect_request import RULE_NAMES, EffectRequest
+from core.causal.effect_request import RULE_NAMES, EffectRequest, explanation_of
 from core.commands.follow import as_document, follow
 from core.commands.output import emit, number, table
 from core.errors import AtlasError, shown
@@ -31,6 +31,8 @@ def ablate(arguments: argparse.Namespace, workspace: Workspace) -> int:
         }
     )
     request.check_here(workspace)
+    for identity in request.explanations:  # told now, not when the effect has been measured
+        explanation_of(workspace, identity, request.names[0])
     run = Registry(workspace).submit("effect", request.to_params(), lane="model")
     lanes.ensure_workers(workspace)
     if arguments.detach:
@@ -77,7 +79,7 @@ def document(found: EffectRun, vocab: Vocab) -> dict[str, Any]:
 
 def _token(one: EffectToken, vocab: Vocab) -> dict[str, Any]:
     probabilities = {"probability_before": one.before, "probability_after": one.after}
-    return {"token": _text(one.token, vocab), "id": one.token, "delta": one.change, "direct": one.direct, **probabilities}
+    return {"token": vocab.pieces([one.token])[0], "id": one.token, "delta": one.change, "direct": one.direct, **probabilities}
 
 
 def _lines(found: EffectRun, vocab: Vocab) -> list[str]:
@@ -90,8 +92,8 @@ def _lines(found: EffectRun, vocab: Vocab) -> list[str]:
         if tokens:
             rows = [[title, "DELTA", "DIRECT", "P", "P ABLATED"]]
             rows += [
-                [token_name(_text(one.token, vocab)), number(one.change), number(one.direct), number(one.before, 5), number(one.after, 5)]
-                for one in tokens
+                [token_name(text), number(one.change), number(one.direct), number(one.before, 5), number(one.after, 5)]
+                for one, text in zip(tokens, vocab.pieces([one.token for one in tokens]), strict=True)
             ]
             lines += ["", *table(rows, (1, 2, 3, 4))]
     if found.undefined:
@@ -103,8 +105,3 @@ def _score(score: ShownScore) -> str:
     if score.score != score.score:
         return f"undefined: {score.reason}"
     return f"{score.score:.3f} over {score.records:,} records, {score.tokens:,} tokens"
-
-
-def _text(token: int, vocab: Vocab) -> str:
-    """The token's text; an output that the tokenizer lacks (a padded vocabulary) by its number."""
-    return vocab.pieces([token])[0] if token < vocab.size else f"⟨token {token}⟩"

@@ -33,7 +33,7 @@ def steer(arguments: argparse.Namespace, workspace: Workspace) -> int:
         seed=_whole("The seed", arguments.seed),
         index=arguments.run,
     )
-    request.measured(workspace)
+    request.driven(workspace)
     return carry_out(arguments, workspace, Registry(workspace).submit("steer", request.to_params(), lane="model"))
 
 

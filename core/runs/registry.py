@@ -130,6 +130,14 @@ class Registry:
         run = None if row is None else self._checked(_run(row))
         return run if run is not None and run.active else None
 
+    def newest(self, kind: str, params: dict[str, Any]) -> Run | None:
+        """The newest run of exactly this work, whatever became of it."""
+        with self._look() as connection:
+            row = connection.execute(
+                "SELECT * FROM runs WHERE fingerprint = ? ORDER BY created DESC, id LIMIT 1", (fingerprint_of(kind, params),)
+            ).fetchone()
+        return None if row is None else self._checked(_run(row))
+
     def get(self, run: str) -> Run:
         """One run, its state true at this moment."""
         with self._look() as connection:

@@ -234,7 +234,7 @@ def _read(path: Path, key: FileKey) -> EffectRun | None:
     if document["schema"] > MANIFEST_SCHEMA:
         raise NewerManifest(document["schema"])
     folder = path.parent
-    for entry in document["files"].values():  # what is read later must be inside the run's folder
+    for entry in (document["files"][name] for name in ("positions", "vocabulary")):  # what is read later must be inside the run's folder
         if not (folder / entry["path"]).resolve().is_relative_to(folder.resolve()):
             raise ValueError(entry["path"])
     request = cast(dict[str, Any], document["request"])

@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from core.errors import AtlasError
 from core.store.catalog import broken_file
@@ -14,7 +14,12 @@ from core.units import check_slug
 from core.workspace import Workspace
 
 SIDES = ("original", "steered")
+STREAM = "stream.jsonl"
+"""What grows while the run writes: a line that says what it is about, then one a step. The manifest takes its place at the end."""
 _SCHEMA = 1
+
+Step = Mapping[str, Any]
+"""What each side wrote, by its name; None for one that had ended."""
 
 
 @dataclass(frozen=True)
@@ -78,6 +83,38 @@ def changed(one: Sequence[int], other: Sequence[int]) -> tuple[frozenset[int], f
     return frozenset(range(len(one))) - same[0], frozenset(range(len(other))) - same[1]
 
 
+def read_stream(folder: Path) -> tuple[dict[str, Any], list[dict[str, Any]]] | None:
+    """The first line of a run that is at work, or was, and its steps; None where there is no line yet.
+
+    A line is whole when a line break follows it. Steps after a damaged one are left out: the run goes on before it.
+    """
+    try:
+        lines = (folder / STREAM).read_bytes().split(b"\n")[:-1]
+    except FileNotFoundError:
+        return None
+    found: list[dict[str, Any]] = []
+    for line in lines:
+        try:
+            value = json.loads(line)
+        except ValueError:
+            break
+        if not isinstance(value, dict):
+            break
+        found.append(cast(dict[str, Any], value))
+    return (found[0], found[1:]) if found else None
+
+
+def tokens_of(steps: Sequence[Step]) -> dict[str, list[int]]:
+    """What each side wrote, by its name."""
+    return {side: [int(step[side]["token"]) for step in steps if step[side] is not None] for side in SIDES}
+
+
+def first_difference(steps: Sequence[Step]) -> int | None:
+    """The first step at which the sides differ; None while they are the same."""
+    pairs = enumerate(tuple(step[side]["token"] if step[side] else None for side in SIDES) for step in steps)
+    return next((number for number, (one, other) in pairs if one != other), None)
+
+
 def _manifest(folder: Path) -> dict[str, Any] | None:
     try:
         return json.loads((folder / "manifest.json").read_text("utf8"))
@@ -86,27 +123,18 @@ def _manifest(folder: Path) -> dict[str, Any] | None:
 
 
 def _stream(folder: Path) -> dict[str, Any] | None:
-    """The lines that are whole; a line is whole when a line break follows it."""
-    try:
-        content = (folder / "stream.jsonl").read_bytes()
-    except FileNotFoundError:
-        return None
-    lines = content.split(b"\n")[:-1]
-    if not lines:
-        return None
-    head: dict[str, Any] = json.loads(lines[0])
-    return {**head, "state": "partial", "steps": [json.loads(line) for line in lines[1:]]}
+    found = read_stream(folder)
+    return None if found is None else {**found[0], "state": "partial", "steps": found[1]}
 
 
 def _read(run: str, document: Mapping[str, Any]) -> Steered | None:
     if document["kind"] != "steer" or document["schema"] > _SCHEMA:
         raise ValueError("not a run of steering that this program knows")
-    steps: list[Mapping[str, Any]] = document["steps"]
-    tokens = {side: [int(step[side]["token"]) for step in steps if step[side] is not None] for side in SIDES}
+    steps: list[Step] = document["steps"]
+    tokens = tokens_of(steps)
     marked = dict(zip(SIDES, changed(tokens["original"], tokens["steered"]), strict=True))
     sides = {side: _side(side, steps, tokens[side], marked[side]) for side in SIDES}
     first = int(document["first"])
-    pairs = enumerate(tuple(step[side]["token"] if step[side] else None for side in SIDES) for step in steps)
     return Steered(
         run=run,
         complete=document["state"] == "complete",
@@ -116,12 +144,12 @@ def _read(run: str, document: Mapping[str, Any]) -> Steered | None:
         text=tuple(int(token) for token in document["tokens"][first:]),
         original=sides["original"],
         steered=sides["steered"],
-        differ=next((number for number, (one, other) in pairs if one != other), None),
+        differ=first_difference(steps),
         provenance=dict(document["provenance"]),
     )
 
 
-def _side(side: str, steps: Sequence[Mapping[str, Any]], tokens: Sequence[int], marked: frozenset[int]) -> SideText:
+def _side(side: str, steps: Sequence[Step], tokens: Sequence[int], marked: frozenset[int]) -> SideText:
     mine = [step[side] for step in steps if step[side] is not None]
     top = tuple(tuple(Chance(int(token), _probability(one), _probability(other)) for token, one, other in each["top"]) for each in mine)
     return SideText(tuple(tokens), tuple(float(each["log_p"]) for each in mine), top, marked)

@@ -22,6 +22,7 @@ from core.ui.marked_text import Marks, marked_text
 from core.ui.next_tokens import next_tokens
 from core.ui.prose import heading, quiet, sentence
 from core.ui.server import Server
+from core.ui.spreadsheet import inert
 from core.vocab import Vocab
 
 _NAMES = ("original", "ablated")
@@ -40,19 +41,26 @@ def ablate_section(server: Server, units: Sequence[Chosen], text: str) -> None:
             help="The minimal subtraction moves the site against the unit's direction until its encoder says zero.",
         )  # fmt: skip
     with right:
-        typed = fields.text("positions", "At tokens", hint="all", help="All tokens of the text, or some, numbered from 1: 3, 5-8.")
+        typed = fields.text(
+            "positions", "At tokens", hint="all", help="All tokens of the text, or some, numbered from 1: 3, 5-8.", limit=1000
+        )
     try:
         fields.check()
         request = EffectRequest(
-            tuple(str(unit.name) for unit in units), rule=rule, text=text, positions=parse_positions(typed)  # pyright: ignore[reportArgumentType]
-        )  # fmt: skip
+            tuple(str(unit.name) for unit in units),
+            rule=rule,  # pyright: ignore[reportArgumentType] - it was chosen among the rules
+            text=text,
+            positions=parse_positions(typed),
+            listed=state.whole("listed", "how many tokens can be listed", 1, asked.MOST_LISTED) or EffectRequest.listed,
+            index=state.raw("index") or None,
+        )
         request.check_here(server.workspace)
     except AtlasError as error:
         (quiet if not units else sentence)(str(error))
         st.button("Ablate", key="ablate-start", disabled=True)
         return
     params = request.to_params()
-    run = asked_run.run_for(server, "effect", params)
+    run = server.registry.newest("effect", params)
     if run is None or not run.active:
         label = "Ablate" if run is None else "Ablate again" if run.state == "done" else "Try again"
         kind = "secondary" if label == "Ablate again" else "primary"
@@ -71,6 +79,17 @@ def parse_positions(typed: str) -> tuple[int, ...] | None:
             raise AtlasError(f"“{shown(piece)}” is not a choice of tokens: write numbers from 1 to {asked.MOST_TOKENS}, such as 3, 5-8.")
         found.update(range(first - 1, last))
     return tuple(sorted(found)) or None
+
+
+def positions_text(positions: Sequence[int]) -> str:
+    """What `parse_positions` reads as these positions."""
+    spans: list[list[int]] = []
+    for place in sorted(set(positions)):
+        if spans and place == spans[-1][1] + 1:
+            spans[-1][1] = place
+        else:
+            spans.append([place, place])
+    return ", ".join(str(first + 1) if first == last else f"{first + 1}-{last + 1}" for first, last in spans)
 
 
 def _live(server: Server, run_id: str | None, active: bool) -> None:
@@ -147,8 +166,7 @@ def to_csv(found: EffectView, vocab: Vocab) -> bytes:
     writer.writerow(["position", "token", "text", *(f"activation of {name}" for name in names), "log_probability_change", "kl_after"])
     own = found.of_token()
     for place, token in enumerate(found.token.tolist()):
-        label = vocab.label(token)
         active = [float(value) for value in found.activations[place]]
         change = "" if math.isnan(own[place]) else float(own[place])
-        writer.writerow([place, token, f"'{label}" if label[:1] in "=+-@" else label, *active, change, float(found.kl[place])])
+        writer.writerow([place, token, inert(vocab.label(token)), *active, change, float(found.kl[place])])
     return out.getvalue().encode()

@@ -1,4 +1,4 @@
-"""The run that does exactly what a page's fields ask for: found by its parameters, started, stopped, and its state in a line."""
+"""The run that does exactly what a page's fields ask for (`Registry.newest`): started, stopped, and its state in a line."""
 
 import html
 from typing import Any
@@ -6,19 +6,13 @@ from typing import Any
 import streamlit as st
 
 from core.errors import AtlasError
-from core.runs.registry import Run, fingerprint_of
+from core.runs.registry import Run
 from core.ui.prose import sentence
 from core.ui.run_list import progress_line, title
 from core.ui.server import BACKGROUND_ENV, Server
 
 LIVE_SECONDS = 0.5
 _SAID = "asked-run-said"
-
-
-def run_for(server: Server, kind: str, params: dict[str, Any]) -> Run | None:
-    """The newest run of these parameters."""
-    wanted = fingerprint_of(kind, params)
-    return next((run for run in server.registry.list() if run.fingerprint == wanted), None)
 
 
 def others_at_work(server: Server, kind: str, run: Run | None) -> list[Run]:

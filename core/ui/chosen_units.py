@@ -89,10 +89,15 @@ def write_units(units: list[Chosen]) -> None:
     usual = all(unit.strength == USUAL_STRENGTH for unit in units)
     state.write(
         units=",".join(str(unit.name) for unit in units),
-        strengths=None if usual else ",".join(f"{unit.strength:g}" for unit in units),
+        strengths=None if usual else ",".join(exact(unit.strength) for unit in units),
         at=None,
         step=None,
     )
+
+
+def exact(value: float) -> str:
+    """The shortest text that is read back as this very number: a run is found by its parameters."""
+    return repr(value).removesuffix(".0")
 
 
 def _strength(text: str) -> float:

@@ -12,6 +12,7 @@ from core.store.effects import EffectRun, EffectToken, EffectView
 from core.store.units import UnitView
 from core.ui import theme, words
 from core.ui.bars import Line, Table
+from core.ui.spreadsheet import inert
 from core.ui.tokens import Band, Heading, Row, pack
 from core.ui.unit_tables import signed, token_name
 from core.vocab import Vocab
@@ -45,8 +46,8 @@ class Moved:
 
 
 def name_of(token: int, vocab: Vocab) -> str:
-    """A token for a list; an output that the tokenizer lacks (a padded vocabulary) by its number."""
-    return token_name(vocab.pieces([token])[0]) if 0 <= token < vocab.size else f"⟨token {token}⟩"
+    """A token for a list."""
+    return token_name(vocab.pieces([token])[0])
 
 
 def pack_rows(view: EffectView, unit: UnitView, vocab: Vocab) -> bytes:
@@ -172,7 +173,7 @@ def vocabulary_csv(view: EffectView, vocab: Vocab) -> bytes:
     header = ("token", "text", "mean_change", "direct", "mean_probability", "mean_probability_ablated")
     order = np.argsort(view.vocabulary["change"], kind="stable").tolist()
     columns = [view.vocabulary[name].tolist() for name in ("change", "direct", "before", "after")]
-    return _csv(header, ((token, _inert(name_of(token, vocab)), *(column[token] for column in columns)) for token in order))
+    return _csv(header, ((token, inert(name_of(token, vocab)), *(column[token] for column in columns)) for token in order))
 
 
 def positions_csv(view: EffectView, vocab: Vocab) -> bytes:
@@ -183,8 +184,8 @@ def positions_csv(view: EffectView, vocab: Vocab) -> bytes:
     )
     rows = (
         (
-            int(view.text[row]) + 1, int(view.position[row]), token, _inert(name_of(token, vocab)), following if following >= 0 else "",
-            _inert(name_of(following, vocab)) if following >= 0 else "", *view.activations[row].tolist(), int(view.fires[row]),
+            int(view.text[row]) + 1, int(view.position[row]), token, inert(name_of(token, vocab)), following if following >= 0 else "",
+            inert(name_of(following, vocab)) if following >= 0 else "", *view.activations[row].tolist(), int(view.fires[row]),
             float(view.kl[row]), _known(view.log_p[row]), _known(view.change[row]), _known(view.loss_change[row]),
         )
         for row, (token, following) in enumerate(zip(view.token.tolist(), view.following.tolist(), strict=True))
@@ -202,11 +203,6 @@ def _csv(header: Sequence[str], rows: Iterable[Sequence[str | int | float]]) -> 
 
 def _known(value: float) -> float | str:
     return "" if math.isnan(value) else float(value)
-
-
-def _inert(text: str) -> str:
-    """A cell that a spreadsheet would take for a formula is kept as text."""
-    return f"'{text}" if text[:1] in ("=", "+", "-", "@") else text
 
 
 def _file(run: EffectRun) -> str:

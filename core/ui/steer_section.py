@@ -20,6 +20,7 @@ from core.ui.marked_text import Marks, marked_text
 from core.ui.next_tokens import Side, next_tokens
 from core.ui.prose import heading, quiet, sentence
 from core.ui.server import Server
+from core.ui.spreadsheet import inert
 from core.vocab import Vocab
 
 FIELDS = ("mode", "where", "tokens", "temperature", "top_p", "seed")
@@ -36,19 +37,20 @@ def steer_section(server: Server, units: Sequence[Chosen], text: str) -> None:
     asked_run.said()
     try:
         fields.check()
-        request = SteerRequest(tuple(str(unit.name) for unit in units), tuple(unit.strength for unit in units), text, **made)
-        measured = request.measured(server.workspace)
+        names, strengths = tuple(str(unit.name) for unit in units), tuple(unit.strength for unit in units)
+        request = SteerRequest(names, strengths, text, index=state.raw("index") or None, **made)
+        driven = request.driven(server.workspace)
     except AtlasError as error:
         (quiet if not units else sentence)(str(error))
         st.button("Write", key="steer-start", disabled=True)
         return
     told = ", ".join(
         f"{unit.name.site}/{unit.name.index}: {'+' if made['mode'] == 'add' and unit.amount >= 0 else ''}{words.number(unit.amount)}"
-        for unit in measured
+        for unit in driven
     )
     quiet(f"In the units' own activations: {told}.")
     params = request.to_params()
-    run = asked_run.run_for(server, "steer", params)
+    run = server.registry.newest("steer", params)
     if run is None or not run.active:
         label = "Write" if run is None else "Write again" if run.state == "done" else "Go on" if run.state == "cancelled" else "Try again"
         kind = "secondary" if label == "Write again" else "primary"
@@ -169,16 +171,12 @@ def to_csv(found: Steered, vocab: Vocab) -> bytes:
     for side in SIDES:
         text = found.side(side)
         for step, token in enumerate(text.tokens):
-            line = [side, step, token, _safe(vocab.label(token)), text.log_p[step], int(step in text.changed)]
+            line = [side, step, token, inert(vocab.label(token)), text.log_p[step], int(step in text.changed)]
             for rank, chance in enumerate(text.top[step]):
                 writer.writerow(
-                    [*line, rank, chance.token, _safe(vocab.label(chance.token)), _cell(chance.original), _cell(chance.steered)]
+                    [*line, rank, chance.token, inert(vocab.label(chance.token)), _cell(chance.original), _cell(chance.steered)]
                 )
     return out.getvalue().encode()
-
-
-def _safe(text: str) -> str:
-    return f"'{text}" if text[:1] in "=+-@" else text
 
 
 def _cell(value: float | None) -> float | str:
