@@ -17,6 +17,7 @@ from core.bases.info import BasisInfo
 from core.causal.ablation_score import divergences, jensen_shannon
 from core.causal.effect import Measured, Passes, Read, measure
 from core.causal.effect_units import ChosenUnit, changes
+from core.errors import AtlasError
 from core.subject.edits import Added
 from core.subject.subject import Subject
 from core.units import Site, UnitName
@@ -191,6 +192,19 @@ def test_chosen_positions_are_the_only_ones_changed_and_what_stands_before_hears
     assert bool((some.kl != everywhere.kl).any())
     assert not bool(some.fires[~second].any())
     assert int(some.fires.sum()) == int((some.activations[second] > 0).sum())
+
+
+def test_nothing_that_is_unchanged_has_a_negative_zero_for_its_effect(llama: Subject) -> None:
+    some = measure(llama, [chosen(llama, Site("mlp", 0))], "zero", TEXTS, [2], 3)
+    assert not bool(torch.signbit(some.kl).any())
+
+
+def test_an_output_that_is_no_number_any_more_is_a_sentence(llama: Subject) -> None:
+    site = Site("resid", 0)
+    tensors = {"encoder": torch.eye(2, D_MODEL), "bias": torch.full((2,), 10.0), "decoder": torch.full((2, D_MODEL), 3e38)}
+    huge = Basis(site, 2, Dictionary(BasisInfo("huge", "tiny", site, "sae", "relu", D_MODEL, 2), tensors))
+    with pytest.raises(AtlasError, match="not a number any more"):
+        measure(llama, [chosen(llama, site, 0, basis=huge)], "zero", TEXTS, None, 3)
 
 
 def test_units_at_two_sites_are_ablated_together_and_their_direct_effects_add_up_in_the_stream(llama: Subject) -> None:

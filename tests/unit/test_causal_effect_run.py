@@ -15,6 +15,7 @@ from core.autointerp.request import ExplainRequest, Setting
 from core.autointerp.run import run_explain
 from core.bases.dictionary import Dictionary
 from core.bases.info import BasisInfo
+from core.causal import effect_files as files
 from core.causal import effect_run
 from core.causal.effect_request import EffectRequest
 from core.causal.effect_run import run_effect
@@ -27,7 +28,7 @@ from core.store.effects import EffectView, effects_of, load_effect, load_effect_
 from core.store.explanation_view import load_explanation
 from core.store.units import load_unit
 from core.units import Site, UnitName
-from core.workspace import Workspace
+from core.workspace import Workspace, write_json
 from tests.planted import FIGHT, WIDTH, QuietProgress, plant
 
 UNIT = f"planted/mlp.0/neurons/{FIGHT}"
@@ -128,6 +129,39 @@ def test_a_run_that_was_cancelled_goes_on_from_its_finished_batches_and_ends_wit
     assert read == []
 
 
+def test_batches_of_other_texts_or_weights_are_not_mixed_with_those_of_now(
+    world: Workspace, run_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[int] = []
+    measure: Callable[..., Any] = effect_run.measure
+    monkeypatch.setattr(effect_run, "measure", lambda *given: read.append(len(given[3])) or measure(*given))
+    done(world, run_dir, records=10)
+    manifest = json.loads((run_dir / "manifest.json").read_text("utf8"))
+    write_json(run_dir / "manifest.json", {**manifest, "units": [{**manifest["units"][0], "mean": 0.0}]})  # the index has grown since
+    read.clear()
+    assert done(world, run_dir, records=10).run.said(UnitName.parse(UNIT))["mean"] != 0.0
+    assert read == [4, 4, 2]
+
+    (run_dir / "manifest.json").unlink()
+    keep = files.keep_parts_about
+    monkeypatch.setattr(files, "keep_parts_about", lambda folder, about: keep(folder, {**about, "texts": []}))
+    monkeypatch.setattr(files, "join_parts", lambda *_: (_ for _ in ()).throw(Cancelled))
+    with pytest.raises(Cancelled):
+        done(world, run_dir, records=10)
+    monkeypatch.undo()
+    monkeypatch.setattr(effect_run, "measure", lambda *given: read.append(len(given[3])) or measure(*given))
+    read.clear()
+    done(world, run_dir, records=10)
+    assert read == [4, 4, 2]
+
+
+def test_a_dictionary_made_for_other_weights_is_refused(world: Workspace, run_dir: Path) -> None:
+    info = BasisInfo("foreign", "planted", Site("resid", 0), "sae", "relu", WIDTH, 2, "0" * 64, tied=True)
+    Dictionary(info, {"encoder": torch.eye(2, WIDTH), "bias": torch.zeros(2)}).save(world)
+    with pytest.raises(AtlasError, match="was made for other weights of planted"):
+        run_effect(world, run_dir, {"units": ["planted/resid.0/foreign/0"], "text": " the cat"}, QuietProgress())
+
+
 def test_the_ablation_score_of_a_right_sentence_is_near_one_and_of_another_units_is_refused(world: Workspace, run_dir: Path) -> None:
     identity = "explain-planted.0.0.0"
     view = done(world, run_dir, records=2, explanations=[identity])
@@ -179,6 +213,7 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ({"text": " \n"}, "The text is empty"),
     ({"text": " the" * 300}, "300 tokens and at most 12[78] can be read"),
     ({"text": "x" * 30_000}, "30,000 characters"),
+    ({"text": " the \udcff"}, "not UTF-8"),
     ({"listed": 49152}, "number of tokens listed must be a whole number from 1 to 100"),
     ({"records": 0}, "number of records"),
     ({"rule": "clamp"}, "“clamp” is not a rule of ablation"),
@@ -210,6 +245,10 @@ def test_a_damaged_result_is_named(world: Workspace, run_dir: Path) -> None:
     with pytest.raises(AtlasError, match="is damaged"):
         load_effect(world, run_dir.name)
     done(world, run_dir, records=1)  # what resuming does
+    manifest = json.loads((run_dir / "manifest.json").read_text("utf8"))
+    write_json(run_dir / "manifest.json", {**manifest, "files": {"positions": manifest["files"]["positions"]}})
+    with pytest.raises(AtlasError, match=r"manifest\.json is damaged"):
+        load_effect(world, run_dir.name)
     (run_dir / "manifest.json").write_text(json.dumps({"kind": "index"}))
     with pytest.raises(AtlasError, match="did not ablate"):
         load_effect_run(world, run_dir.name)

@@ -161,6 +161,7 @@ WRONG: dict[str, dict[str, Any]] = {
     "A strength must be a number from -1000 to 1000, not True.": {"strengths": [True, 1.0]},
     "Each unit needs one strength: give as many strengths as units.": {"strengths": [1.0]},
     "The text is empty: write or paste a few words.": {"text": "  \n"},
+    "The text holds bytes that are not UTF-8: save or paste it as UTF-8.": {"text": "a\udcff"},
     "Units of other and tiny cannot steer together: name units of one model.": {"units": [UNIT, "other/mlp.0/neurons/1"]},
     "A unit was named twice: name each once.": {"units": [UNIT, UNIT]},
     "No unit was named: write one as subject/site/basis/index.": {"units": []},
@@ -188,7 +189,7 @@ def test_a_request_that_makes_no_sense_is_one_sentence(sentence: str) -> None:
     [
         ({"units": ["tiny/mlp.1/neurons/48"], "strengths": [1.0]}, "has units 0 to 47"),
         ({"units": ["other/mlp.1/neurons/3"], "strengths": [1.0]}, "“other” is not indexed here"),
-        ({"text": " the" * 400}, "at most 256 can be gone on with: shorten it."),
+        ({"text": " the" * 400}, "at most 127 can be read at once: shorten it."),
         ({"text": " the" * 120}, "tiny reads at most 128 tokens, and the text has 120: shorten it, or write at most"),
     ],
 )
@@ -248,7 +249,7 @@ def test_the_command_prints_both_texts_and_where_they_begin_to_differ(here: Work
         ((f"{UNIT}=1", "--text", "a", "--tokens", "many"), "The number of tokens to write must be a whole number, not many."),
         (("other/mlp.1/neurons/3=1", "--text", "a"), "“other” is not indexed here"),
         (("3=1", "--text", "a"), "“3” is not a unit"),
-        ((f"{UNIT}=1", "--text", "the " * 300), "at most 256 can be gone on with: shorten it."),
+        ((f"{UNIT}=1", "--text", "the " * 300), "at most 127 can be read at once: shorten it."),
     ],
 )
 def test_the_command_refuses_in_one_sentence(call: Called, arguments: tuple[str, ...], sentence: str) -> None:

@@ -67,6 +67,8 @@ def test_a_text_of_ones_own_takes_positions_and_the_rule(world: Workspace, capsy
         ([UNIT, "--positions", "4-2"], "is not a position"),
         ([UNIT, "--listed", "49152"], "from 1 to 100"),
         ([UNIT, "--rule", "none"], "not a rule"),
+        ([UNIT, "--text", " the \udcff"], "not UTF-8"),
+        ([UNIT, "--explanation", "explain-none.0.0.0"], "explain-none"),
     ],
 )
 def test_what_cannot_be_done_is_one_sentence_and_status_2(
