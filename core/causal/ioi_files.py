@@ -15,6 +15,7 @@ from core.causal.ioi_sentences import EncodedPair
 from core.causal.orders import Ranked
 from core.causal.support import Support
 from core.errors import AtlasError
+from core.subject.info import SubjectInfo
 from core.workspace import FileNote, is_intact, note_file, put_in_place, whole_folder
 
 PIECES = "pieces"
@@ -67,25 +68,29 @@ def write_piece(run_dir: Path, number: int, found: Ranked, support: Support) -> 
     return {"piece": number, "files": {name: note_file(folder / f"{name}.parquet", run_dir) for name in ("points", "features")}}
 
 
-def finished(run_dir: Path, hashes: Mapping[tuple[str, str], str]) -> list[dict[str, Any]]:
+def finished(run_dir: Path, subject: SubjectInfo, hashes: Mapping[tuple[str, str], str]) -> list[dict[str, Any]]:
     """The curves that an earlier attempt of this run finished and that are intact.
 
-    hashes: of the weights of each site and decomposition. Raises AtlasError when a dictionary is another one by now, and for a damaged
-    manifest.
+    hashes: of the weights of each site and decomposition. Raises AtlasError when the subject or a dictionary is another one by now, and for
+    a damaged manifest.
     """
     try:
         document = json.loads((run_dir / "manifest.json").read_text("utf8"))
         found = [one for one in cast(list[dict[str, Any]], document["pieces"]) if all(_intact(run_dir, one))]
-        for one in found:
-            if one["weights"] != hashes[one["site"], one["decomposition"]]:
-                raise AtlasError(
-                    f"The dictionary {one['decomposition']} at {one['site']} was replaced since {run_dir.name} began: start a new run."
-                )
+        replaced = [f"dictionary {one['decomposition']} at {one['site']}" for one in found if one["weights"] != hashes[_place(one)]]
+        if document["subject"]["weights_hash"] != subject.weights_hash and found:
+            replaced.insert(0, f"model {subject.slug}")
+        if replaced:
+            raise AtlasError(f"The {replaced[0]} was replaced since {run_dir.name} began: delete that run and start it again.")
     except FileNotFoundError:
         return []
     except (ValueError, KeyError, TypeError, AttributeError):
         raise AtlasError(f"The results of {run_dir.name} are damaged: delete the run and start it again.") from None
     return found
+
+
+def _place(piece: Mapping[str, Any]) -> tuple[str, str]:
+    return piece["site"], piece["decomposition"]
 
 
 def read_scores(run_dir: Path, number: int, support: Support) -> Doubles | None:

@@ -58,7 +58,7 @@ class Patching:
         self.decompositions: dict[tuple[Site, str], Decomposition] = {
             (site, name): decomposition_at(workspace, subject, site, name) for site, name in sorted(names)
         }
-        self.done: list[dict[str, Any]] = files.finished(run_dir, self._hashes())
+        self.done: list[dict[str, Any]] = files.finished(run_dir, subject.info, self._hashes())
         self.sentences: list[dict[str, Any]] = []
         self._share, self._part, self._message = 0.0, (0.0, 1.0), ""
         self._said = -math.inf

@@ -15,7 +15,7 @@ from core.runs import worker
 from core.runs.progress import Cancelled
 from core.store.ioi import band, features_needed, ioi_runs, load_ioi, pairs, points, ranked
 from core.subject.load import load_subject
-from core.workspace import Workspace
+from core.workspace import Workspace, write_json
 from tests.models import make_tiny_model
 from tests.patchable import put_dictionary, put_rotation
 
@@ -174,6 +174,17 @@ def test_a_dictionary_that_was_replaced_since_is_not_mixed_with_the_new_one(read
         carry_out(ready, params, Watched("single"))
     put_dictionary(ready, load_subject(ready, "tiny"), units=12)
     with pytest.raises(AtlasError, match="was replaced since"):
+        carry_out(ready, params)
+
+
+def test_a_model_that_was_replaced_since_is_not_mixed_with_the_new_one(ready: Workspace) -> None:
+    params = asking(decompositions=["resid.0/neurons"], orders=["gradient", "single"], seeds=1)
+    with pytest.raises(Cancelled):
+        carry_out(ready, params, Watched("single"))
+    path = ready.runs / "ioi-1" / "manifest.json"
+    document = json.loads(path.read_text("utf8"))
+    write_json(path, {**document, "subject": {**document["subject"], "weights_hash": "0" * 64}})
+    with pytest.raises(AtlasError, match="model tiny was replaced since"):
         carry_out(ready, params)
 
 
