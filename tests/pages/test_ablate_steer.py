@@ -6,12 +6,13 @@ from typing import Any
 
 import pytest
 
+from core.causal.effect_request import EffectRequest
 from core.causal.steer_files import Stream
 from core.causal.steer_request import SteerRequest
 from core.runs.registry import Registry, Run
 from core.store.steered import load_steered
 from core.store.texts import load_vocab
-from core.ui.ablate_section import parse_positions
+from core.ui.ablate_section import parse_positions, positions_text
 from core.ui.steer_section import to_csv
 from core.workspace import Workspace
 from tests.pages.conftest import N_LAYERS, WIDTH, OpenPage, alerts, components, shown
@@ -150,6 +151,23 @@ def test_a_run_in_the_address_becomes_its_own_fields(here: Workspace, open_page:
     assert alerts(tested) == []
 
 
+def test_a_run_with_parameters_of_the_command_line_is_found_again(here: Workspace, open_page: OpenPage) -> None:
+    _, run = submitted(here, strengths=[0.12345678901], index="index-test")
+    tested = open_page(here, "ablate_steer", run=run.id)
+    assert tested.query_params["strengths"] in ("0.12345678901", ["0.12345678901"])
+    assert any(one.key == f"stop-{run.id}" for one in tested.button)  # it is the one that the fields ask for
+    registry = Registry(here)
+    request = EffectRequest((UNIT,), text=TEXT, positions=(0, 2, 3, 4), listed=3, index="index-test")
+    other = registry.submit("effect", request.to_params(), lane="model")
+    tested = open_page(here, "ablate_steer", run=other.id)
+    assert alerts(tested) == [] or all("No worker" in told for told in alerts(tested))
+    assert tested.text_input(key="ablate_positions").value == "1, 3-5"
+    assert any(one.key == f"stop-{other.id}" for one in tested.button)
+    assert "those of index-test" in shown(tested)
+    tested.button(key="causal-index-largest").click().run()
+    assert "index" not in tested.query_params
+
+
 @pytest.mark.parametrize(
     ("query", "sentence"),
     [
@@ -169,6 +187,10 @@ def test_a_run_in_the_address_becomes_its_own_fields(here: Workspace, open_page:
         ({"units": UNIT, "text": " "}, "The text is empty: write or paste a few words."),
         ({"units": UNIT, "text": "a" * 2001}, "has 2,001 characters; at most 2,000 are taken"),
         ({"units": UNIT, "positions": "0"}, "“0” is not a choice of tokens"),
+        ({"units": UNIT, "positions": "300"}, "write numbers from 1 to 256"),
+        ({"units": UNIT, "listed": "49152"}, "is not how many tokens can be listed"),
+        ({"units": UNIT, "index": "../x"}, "The run “../x” has no index here"),
+        ({"units": UNIT, "index": "index-none"}, "index-none"),
         ({"units": UNIT, "rule": "halve"}, "“halve” is not a choice for “Set them to”"),
         ({"run": "no-run"}, "There is no run no-run"),
     ],
@@ -176,10 +198,13 @@ def test_a_run_in_the_address_becomes_its_own_fields(here: Workspace, open_page:
 def test_a_wrong_address_is_one_sentence(indexed: Workspace, open_page: OpenPage, query: dict[str, str], sentence: str) -> None:
     tested = open_page(indexed, "ablate_steer", **query)
     assert not tested.exception
-    assert any(sentence in told for told in alerts(tested)), alerts(tested)
+    assert len(alerts(tested)) == 1, alerts(tested)
+    assert sentence in alerts(tested)[0]
 
 
 def test_positions_are_numbered_from_one_with_spans() -> None:
+    assert positions_text([4, 2, 0, 3]) == "1, 3-5"
+    assert parse_positions(positions_text([7, 1, 2])) == (1, 2, 7)
     assert parse_positions(" 3, 5-7 3") == (2, 4, 5, 6)
     assert parse_positions(" ") is None
 

@@ -35,6 +35,18 @@ def test_the_same_work_is_not_queued_twice_whatever_the_order_of_its_parameters(
     assert runs.find_active("index", {"contexts": 8, "model": "a"}) == first
 
 
+def test_the_newest_run_of_some_work_is_found_whatever_became_of_it(workspace: Workspace) -> None:
+    runs = Registry(workspace)
+    assert runs.newest("index", {"n": 1}) is None
+    old = runs.submit("index", {"n": 1})
+    runs.claim_next("batch")
+    runs.finish(old.id)
+    assert runs.newest("index", {"n": 1}) == runs.get(old.id)
+    newer = runs.submit("index", {"n": 1})
+    runs.submit("index", {"n": 2})
+    assert runs.newest("index", {"n": 1}) == newer
+
+
 def test_many_threads_submitting_the_same_work_get_one_run(workspace: Workspace) -> None:
     found: list[str] = []
     threads = [threading.Thread(target=lambda: found.append(Registry(workspace).submit("index", {"n": 1}).id)) for _ in range(8)]
