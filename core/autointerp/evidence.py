@@ -132,6 +132,11 @@ class Library:
 
     def counts(self, index: IndexInfo) -> SliceCounts:
         """The counts of an index's slice, made once."""
+        if index.excerpt:
+            raise AtlasError(
+                f"{index.run} came in a bundle with only the text of its own records, and explaining counts the tokens of the whole text: "
+                "explain these units where they were indexed."
+            )
         identity, first = str(index.slice["id"]), int(index.slice["bos"])
         if (identity, first) not in self._counts:
             self._counts[identity, first] = SliceCounts(load_slice(self.workspace, identity), first)

@@ -100,7 +100,8 @@ def select_across(workspace: Workspace, indexes: Sequence[IndexInfo], selection:
 
 
 def _of_site(index: IndexInfo, site: Site, selection: Selection, vocab: Vocab | None) -> list[UnitName]:
-    fits = np.ones(index.units_at(site), bool)
+    numbers = np.asarray(index.units_of(site))
+    fits = np.ones(len(numbers), bool)
     columns = ["kurtosis", "min", "max"]
     if selection.density != ANY:
         columns += ["bins", "counts"]
@@ -121,7 +122,7 @@ def _of_site(index: IndexInfo, site: Site, selection: Selection, vocab: Vocab | 
             )
             owners = np.repeat(np.arange(len(fits)), lengths(table.column("top_tokens")))
             fits &= np.bincount(owners, same, len(fits)) > 0
-    units = np.flatnonzero(fits)
+    units = numbers[fits]
     if selection.sample is not None and len(units) > selection.sample:
         units = np.sort(np.random.default_rng([selection.seed, site.layer]).choice(units, selection.sample, replace=False))
     return [UnitName(index.slug, site, index.basis, int(unit)) for unit in units]

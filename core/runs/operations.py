@@ -5,6 +5,7 @@ Positions of a prepended BOS are left out of answers, or null where an answer ru
 
 import os
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, cast
 
 import numpy as np
@@ -19,8 +20,8 @@ from core.runs.interactive import Say
 from core.runs.shelf_operations import ShelfOperations
 from core.runs.thresholds import STEPS, Thresholds, load_thresholds
 from core.runs.worker import KINDS, work
-from core.store.catalog import IndexInfo, find_unit, indexes, load_index
-from core.store.texts import load_slice
+from core.store.catalog import IndexInfo, find_unit, indexes, load_index, read_current
+from core.store.texts import load_text
 from core.subject.info import subject_info
 from core.subject.loaded import kept_subject
 from core.subject.subject import Subject
@@ -107,9 +108,9 @@ class ModelOperations:
     def _recompute(self, args: Mapping[str, Any], say: Say) -> dict[str, Any]:
         name = UnitName.parse(_text(args, "unit"))
         index = find_unit(self._workspace, name, args.get("run"))
-        text = load_slice(self._workspace, index.slice["id"])
+        text = read_current(self._workspace, index, partial(load_text, self._workspace))
         rank = args.get("context")
-        if not isinstance(rank, int) or not 0 <= rank < len(text):
+        if not isinstance(rank, int) or not 0 <= rank < len(text) or not len(text.of(rank)):
             raise AtlasError(f"{str(rank)[:40]} is not a context of this run: they are 0 to {len(text) - 1}.")
         subject = self._subject(name.subject, index, say)
         say("reading the context")

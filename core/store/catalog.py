@@ -1,7 +1,7 @@
 """The catalog: which indexes the workspace holds, read from the manifests of its runs."""
 
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -13,6 +13,8 @@ from core.units import NEURONS, SITE_KINDS, Site, SiteKind, UnitName, check_slug
 from core.workspace import Workspace
 
 MANIFEST_SCHEMA = 1
+IMPORTED = "imported.json"
+"""What is in the folder of a run that came in a bundle, beside its manifest: from where."""
 T = TypeVar("T")
 
 
@@ -61,6 +63,21 @@ class IndexInfo:
         units: dict[str, Any] = self.manifest.get("units") or {}
         return int(units.get(str(site), self.subject["widths"][site.kind]))
 
+    @property
+    def excerpt(self) -> bool:
+        """Whether the run came in a bundle: chosen units only, with the contexts that they need."""
+        return "text" in self.manifest
+
+    @property
+    def text(self) -> str:
+        """What names the contexts that its ranks mean: the slice, or the run itself when it brings an excerpt of its slice along."""
+        return self.run if self.excerpt else str(self.slice["id"])
+
+    def units_of(self, site: Site) -> Sequence[int]:
+        """The numbers of the units whose results are there, ascending: all of the basis, except in an excerpt."""
+        held: dict[str, list[int]] = self.manifest.get("held") or {}
+        return held[str(site)] if str(site) in held else range(self.units_at(site))
+
     def dictionary(self, site: Site) -> dict[str, Any]:
         """What the run says of the dictionary at a site, see `core.bases.basis.Basis.said`; empty for plain neurons."""
         return (self.manifest.get("dictionaries") or {}).get(str(site), {})
@@ -91,10 +108,14 @@ class IndexInfo:
         files: dict[str, dict[str, dict[str, Any]]] = self.manifest["files"]
         return [(site, name, self.folder / entry["path"], entry) for site, named in files.items() for name, entry in named.items()]
 
+    def texts(self) -> list[tuple[Path, dict[str, Any]]]:
+        """The files of an excerpt's own text: (path, its entry in the manifest)."""
+        return [(self.folder / entry["path"], entry) for entry in (self.manifest.get("text") or {}).values()]
+
     @property
     def bytes(self) -> int:
         """Size of the generation's files on disk, the late ones included."""
-        entries = [entry for *_, entry in self.parts()] + [entry for *_, entry in self.late()]
+        entries = [entry for *_, entry in self.parts()] + [entry for *_, entry in self.late()] + [entry for _, entry in self.texts()]
         return sum(int(entry["bytes"]) for entry in entries)
 
 
@@ -106,7 +127,10 @@ class NewerManifest(Exception):
 
 
 def indexes(workspace: Workspace) -> list[IndexInfo]:
-    """Every readable index: those of plain neurons first, then the one over most tokens, then the newer. Damaged manifests are left out."""
+    """Every readable index: excerpts last, those of plain neurons first, then the one over most tokens, then the newer.
+
+    Damaged manifests are left out.
+    """
     return scan(workspace)[0]
 
 
@@ -173,7 +197,17 @@ def find_unit(workspace: Workspace, name: UnitName, run: str | None = None) -> I
     width = index.units_at(name.site)
     if not 0 <= name.index < width:
         raise AtlasError(f"Unit {name.index} is out of range: {name.site} has units 0 to {width - 1}.")
-    return index
+    if name.index in index.units_of(name.site):
+        return index
+    for other in indexes_of(workspace, name.subject, run, name.basis):
+        if name.site in other.published and name.index in other.units_of(name.site):
+            return other
+    raise AtlasError(f"{name} is not in the bundle that was imported; of {name.site} it has {_some(index.units_of(name.site))}.")
+
+
+def _some(units: Sequence[int]) -> str:
+    more = f" and {len(units) - 8} more" if len(units) > 8 else ""
+    return f"{', '.join(map(str, units[:8]))}{more}"
 
 
 def read_current(workspace: Workspace, index: IndexInfo, read: Callable[[IndexInfo], T]) -> T:
@@ -198,6 +232,8 @@ def read_current(workspace: Workspace, index: IndexInfo, read: Callable[[IndexIn
 def broken_file(workspace: Workspace, run: str, path: Path, what: str) -> str:
     """The sentence about a file of a run that “is missing” or “is damaged”."""
     place = path.relative_to(workspace.path) if path.is_relative_to(workspace.path) else path.name
+    if (workspace.runs / run / IMPORTED).exists():
+        return f"{place} {what}: import its bundle again."
     return f"{place} {what}: make it again with python -m core resume {run}."
 
 
@@ -237,7 +273,7 @@ def _present(names: Iterable[str]) -> str:
 def scan(workspace: Workspace) -> tuple[list[IndexInfo], dict[str, str]]:
     """What `indexes` returns and, by run, the sentences of `damaged`, in one reading."""
     found, broken = scan_manifests(workspace, _manifests, _read)
-    return sorted(found, key=lambda index: (index.basis != NEURONS, -index.tokens_done, -index.written, index.run)), broken
+    return sorted(found, key=lambda index: (index.excerpt, index.basis != NEURONS, -index.tokens_done, -index.written, index.run)), broken
 
 
 def scan_manifests(
@@ -293,6 +329,13 @@ def _read(path: Path, key: FileKey) -> IndexInfo | None:
     for site, part, entry in index.late():
         if not part.resolve().is_relative_to(path.parent.resolve()) or int(entry["bytes"]) < 0 or Site.parse(site) not in index.published:
             raise ValueError(site)
+    for part, entry in index.texts():
+        if not part.resolve().is_relative_to(path.parent.resolve()) or int(entry["bytes"]) < 0:
+            raise ValueError("text")
+    for site in index.published if index.excerpt else ():
+        units = document["held"][str(site)]
+        if not units or units != sorted(set(map(int, units))) or units[0] < 0 or units[-1] >= index.units_at(site):
+            raise ValueError(f"{site} held")
     check_slug(index.slug, "subject")
     check_slug(index.slice["id"], "slice")
     if index.n_layers < 1 or int(index.slice["length"]) < 1:

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -15,11 +16,11 @@ from core.autointerp.pattern import Pattern
 from core.autointerp.scoring import KINDS, Kind, Score
 from core.errors import AtlasError
 from core.remembered import FileKey, Remembered, file_key
-from core.store.catalog import broken_file, load_index
+from core.store.catalog import broken_file, load_index, read_current
 from core.store.explained import ExplainedPart, ExplainedRun, load_explained
 from core.store.explained_ingest import places
 from core.store.parts import DamagedPart, read_columns
-from core.store.texts import load_slice, load_vocab
+from core.store.texts import load_text, load_vocab
 from core.units import UnitName
 from core.workspace import Workspace
 
@@ -209,8 +210,12 @@ def _simulations(workspace: Workspace, path: Path, identity: str, index: str, su
     rows = _rows(path, identity)
     missing = ""
     try:
-        piece = load_index(workspace, index).slice
-        text, vocab, first = load_slice(workspace, piece["id"]), load_vocab(workspace, subject), int(piece["bos"])
+        told = load_index(workspace, index)
+        text, vocab, first = (
+            read_current(workspace, told, partial(load_text, workspace)),
+            load_vocab(workspace, subject),
+            int(told.slice["bos"]),
+        )
     except AtlasError as error:
         text, vocab, first, missing = None, None, 0, str(error)
     made: list[SimulationView] = []

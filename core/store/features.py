@@ -9,12 +9,13 @@ import numpy.typing as npt
 
 from core.store.catalog import IndexInfo, read_current
 from core.store.parts import DamagedPart, flat, read_columns, read_unit, unit_table
-from core.store.texts import load_slice
+from core.store.texts import load_text
 from core.store.units import UnitView
 from core.units import UnitName
 from core.workspace import Workspace
 
 _WEIGHTS = ["unit", "bias", "threshold", "encoder_decoder_cosine"]
+_TOTALS = "coactive_totals"
 _CODES = ["unit", "contexts", "positions", "values", "coactive", "coactive_counts"]
 
 
@@ -67,8 +68,8 @@ def _load(workspace: Workspace, index: IndexInfo, name: UnitName) -> Feature:
     tokens, values, coactive = np.zeros(0, np.int32), np.zeros(0, np.float32), list[Coactive]()
     path = index.codes(name.site)
     if path is not None:
-        table = unit_table(path, name.index, _CODES)
-        text = load_slice(workspace, index.slice["id"])
+        table = unit_table(path, name.index, [*_CODES, *([_TOTALS] if index.excerpt else [])])
+        text = load_text(workspace, index)
         if table is None:
             raise DamagedPart(path, f"unit {name.index} is not in it")
         contexts = flat(table.column("contexts"), np.int32)
@@ -77,13 +78,18 @@ def _load(workspace: Workspace, index: IndexInfo, name: UnitName) -> Feature:
         tokens = text.token_at(contexts, flat(table.column("positions"), np.int64))
         values = flat(table.column("values"), np.float32)
         others, counts = (flat(table.column(column), np.int64).tolist() for column in ("coactive", "coactive_counts"))
-        active = read_columns(index.part(name.site, "units"), ["nonzero"]).column("nonzero").to_numpy() if others else []
-        for other, count in zip(others, counts, strict=True):
-            if not 0 <= other < len(active) or not count <= active[other]:
+        if index.excerpt:  # which lacks the rows of most of the others
+            totals = flat(table.column(_TOTALS), np.int64).tolist()
+        else:
+            active = read_columns(index.part(name.site, "units"), ["nonzero"]).column("nonzero").to_numpy() if others else np.zeros(0)
+            totals = [int(active[other]) if 0 <= other < len(active) else -1 for other in others]
+        if not len(others) == len(counts) == len(totals):
+            raise DamagedPart(path, f"the co-active units of unit {name.index} do not fit the index")
+        for other, count, total in zip(others, counts, totals, strict=True):
+            if not 0 <= other < index.units_at(name.site) or not 0 < count <= min(total, len(values)):
                 raise DamagedPart(path, f"the co-active units of unit {name.index} do not fit the index")
-            either = len(values) + int(active[other]) - count
             unit = UnitName(name.subject, name.site, name.basis, other)
-            coactive.append(Coactive(unit, count, int(active[other]), count / either))
+            coactive.append(Coactive(unit, count, total, count / (len(values) + total - count)))
     return Feature(
         index.dictionary(name.site),
         *(_number(weights.get(key)) for key in _WEIGHTS[1:]),

@@ -13,7 +13,7 @@ import pyarrow as pa
 from core.store.catalog import IndexInfo
 from core.store.density import density
 from core.store.parts import DamagedPart, flat, lengths, read_columns
-from core.store.texts import SliceText, load_slice, load_vocab
+from core.store.texts import SliceText, load_text, load_vocab
 from core.units import Site
 from core.workspace import Workspace
 
@@ -40,7 +40,7 @@ def verify(index: IndexInfo, *, whole: bool) -> None:
 
     Raises FileNotFoundError and DamagedPart.
     """
-    entries = [(path, entry) for *_, path, entry in [*index.parts(), *index.late()]]
+    entries = [(path, entry) for *_, path, entry in [*index.parts(), *index.late()]] + index.texts()
     for path, entry in entries:
         size = path.stat().st_size
         if size != int(entry["bytes"]):
@@ -54,19 +54,19 @@ def replace_run(cursor: duckdb.DuckDBPyConnection, workspace: Workspace, index: 
 
     Raises FileNotFoundError, DamagedPart and AtlasError (its slice or vocabulary cannot be read); the caller rolls back.
     """
-    text = load_slice(workspace, index.slice["id"])
+    text = load_text(workspace, index)
     if len(text) != int(index.slice["contexts"]):
-        path = workspace.corpora / index.slice["id"] / "contexts.parquet"
+        path = next((path for path, _ in index.texts()), workspace.corpora / index.slice["id"] / "contexts.parquet")
         raise DamagedPart(path, f"it has {len(text)} contexts instead of {index.slice['contexts']}")
     delete_run(cursor, index.run)
     _ingest_vocab(cursor, workspace, index)
-    _ingest_contexts(cursor, index.slice["id"], text)
+    _ingest_contexts(cursor, index.text, text)
     first = 0
     for site in index.published:
         for table, rows in site_rows(index, site, text, first).items():
             insert(cursor, table, rows)
-        first += index.units_at(site)
-    row = [index.run, index.slug, index.slice["id"], index.basis, index.state, index.generation, index.contexts_done, index.contexts_total]
+        first += len(index.units_of(site))
+    row = [index.run, index.slug, index.text, index.basis, index.state, index.generation, index.contexts_done, index.contexts_total]
     row += [index.tokens_done, index.n_layers, len(index.published), first, index.bytes, fingerprint(index)]
     cursor.execute(f"INSERT INTO indexes VALUES ({', '.join('?' * len(row))})", row)
 
@@ -91,11 +91,12 @@ def site_rows(index: IndexInfo, site: Site, text: SliceText, first: int) -> dict
     """
     path = index.part(site, "units")
     table = read_columns(path, [*_COPIED, *_FLOATS, "bins", "counts", *_TOKEN_LISTS.values()])
-    width = index.units_at(site)
-    if not np.array_equal(table.column("unit").to_numpy(), np.arange(width)):
-        raise DamagedPart(path, f"it does not hold the units 0 to {width - 1}")
+    numbers = np.asarray(index.units_of(site))
+    width = len(numbers)
+    if not np.array_equal(table.column("unit").to_numpy(), numbers):
+        raise DamagedPart(path, f"it does not hold {_which(index, site)}")
     ordinals = np.arange(first, first + width, dtype=np.int32)
-    tops = _top_records(index, site, text, width)
+    tops = _top_records(index, site, text)
     floats: dict[str, Array] = {name: table.column(name).to_numpy() for name in _FLOATS}
     densities = density(
         flat(table.column("bins"), np.int64),
@@ -119,7 +120,7 @@ def site_rows(index: IndexInfo, site: Site, text: SliceText, first: int) -> dict
         "agreement": agreement,
         "common_token": pa.array(common, mask=common < 0),
         "distinct_tokens": distinct,
-        "interesting": _interesting(densities, floats["kurtosis"]),
+        "interesting": _interesting(densities, floats["kurtosis"], (index.manifest.get("kurtosis") or {}).get(str(site))),
     }
     records = {"run": _constant(index.run, len(tops["unit"])), "ordinal": ordinals[tops["unit"]]}
     records |= {name: tops[name] for name in ("place", "context", "value", "position", "token")}
@@ -132,15 +133,19 @@ def site_rows(index: IndexInfo, site: Site, text: SliceText, first: int) -> dict
     return {"units": pa.table(units), "top_records": pa.table(records), "top_tokens": pa.table(tokens)}
 
 
-def _top_records(index: IndexInfo, site: Site, text: SliceText, width: int) -> dict[str, Array]:
-    """The records of the band `top` end to end: unit, place, context, value, position and peak token."""
+def _which(index: IndexInfo, site: Site) -> str:
+    units = index.units_of(site)
+    return "the units that the manifest names" if index.excerpt else f"the units 0 to {units[-1]}"
+
+
+def _top_records(index: IndexInfo, site: Site, text: SliceText) -> dict[str, Array]:
+    """The records of the band `top` end to end: the unit's row, place, context, value, position and peak token."""
     path = index.part(site, "records")
     table = read_columns(path, ["unit", "band", "contexts", "values", "positions"])
     table = table.filter(pa.array(table.column("band").to_numpy() == "top"))
     sizes = lengths(table.column("contexts"))
-    rows = table.column("unit").to_numpy()
-    if not np.array_equal(rows, np.arange(width)):
-        raise DamagedPart(path, f"it does not hold the top records of the units 0 to {width - 1}")
+    if not np.array_equal(table.column("unit").to_numpy(), np.asarray(index.units_of(site))):
+        raise DamagedPart(path, f"it does not hold the top records of {_which(index, site)}")
     contexts, positions = flat(table.column("contexts"), np.int32), flat(table.column("positions"), np.int16)
     values = flat(table.column("values"), np.float32)
     if not len(contexts) == len(positions) == len(values) or not 0 <= contexts.min(initial=0) <= contexts.max(initial=0) < max(
@@ -148,7 +153,7 @@ def _top_records(index: IndexInfo, site: Site, text: SliceText, width: int) -> d
     ):
         raise DamagedPart(path, "its records do not fit its slice")
     tokens = text.token_at(contexts, positions)
-    unit = np.repeat(rows, sizes)
+    unit = np.repeat(np.arange(len(sizes)), sizes)
     return {"unit": unit, "place": _places(sizes), "context": contexts, "value": values, "position": positions, "token": tokens}
 
 
@@ -163,10 +168,14 @@ def _agreement(unit: Array, token: Array, width: int) -> tuple[Array, Array, Arr
     return agreement, common, np.bincount(of, minlength=width).astype(np.int16)
 
 
-def _interesting(densities: Array, kurtosis: Array) -> Array:
-    """Units that fire rarely and are more peaked than half of their site: alive, density under 5 %, kurtosis at least the site's median."""
+def _interesting(densities: Array, kurtosis: Array, median: float | None) -> Array:
+    """Units that fire rarely and are more peaked than half of their site: alive, density under 5 %, kurtosis at least the site's median.
+
+    median: of the whole site, where these are some of its units.
+    """
     known = kurtosis[~np.isnan(kurtosis)]
-    median = np.median(known) if len(known) else np.inf
+    if median is None:
+        median = float(np.median(known)) if len(known) else np.inf
     return (densities > 0) & (densities < DENSE) & (np.nan_to_num(kurtosis, nan=-1) >= median)
 
 

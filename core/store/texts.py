@@ -9,6 +9,7 @@ import numpy.typing as npt
 
 from core.errors import AtlasError
 from core.remembered import FileKey, Remembered, file_key
+from core.store.catalog import IndexInfo
 from core.store.parts import DamagedPart, flat, lengths, read_columns
 from core.vocab import Vocab
 from core.workspace import Workspace
@@ -16,7 +17,10 @@ from core.workspace import Workspace
 
 @dataclass(frozen=True)
 class SliceText:
-    """All contexts of a slice in rank order; `offsets` has one entry more than there are contexts."""
+    """All contexts of a slice in rank order; `offsets` has one entry more than there are contexts.
+
+    Of an excerpt, the contexts that it lacks are empty and belong to a document without a name.
+    """
 
     tokens: npt.NDArray[np.int32]
     offsets: npt.NDArray[np.int64]
@@ -71,6 +75,17 @@ def load_slice(workspace: Workspace, identity: str) -> SliceText:
         raise AtlasError(
             f"corpora/{identity}/{error.path.name} is damaged: delete corpora/{identity} and index the same text again."
         ) from None
+
+
+def load_text(workspace: Workspace, index: IndexInfo) -> SliceText:
+    """The text that an index's ranks mean: its slice's, or what an excerpt has of it.
+
+    Raises FileNotFoundError, DamagedPart and AtlasError.
+    """
+    if not index.excerpt:
+        return load_slice(workspace, index.slice["id"])
+    contexts, documents = (index.folder / index.manifest["text"][name]["path"] for name in ("contexts", "documents"))
+    return _slices.get((file_key(contexts), file_key(documents)), lambda: _read(contexts, documents))
 
 
 def _read(contexts: Path, documents: Path) -> SliceText:

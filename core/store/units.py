@@ -12,7 +12,7 @@ from core.index.bins import EDGES
 from core.store.catalog import IndexInfo, find_unit, read_current
 from core.store.density import density
 from core.store.parts import DamagedPart, read_unit
-from core.store.texts import SliceText, load_slice, load_vocab
+from core.store.texts import SliceText, load_text, load_vocab
 from core.units import UnitName
 from core.vocab import Vocab
 from core.workspace import Workspace
@@ -154,7 +154,7 @@ def _load(workspace: Workspace, index: IndexInfo, name: UnitName) -> UnitView:
         raise DamagedPart(index.part(name.site, "units"), f"unit {name.index} is not in it")
     row = rows[0]
     vocab = load_vocab(workspace, name.subject)
-    text = load_slice(workspace, index.slice["id"])
+    text = load_text(workspace, index)
     bins = np.array(row["bins"], dtype=np.int64)
     counts = np.array(row["counts"], dtype=np.int64)
     tops = zip(row["top_tokens"], row["top_token_means"], row["top_token_counts"], row["top_token_totals"], strict=True)
@@ -254,7 +254,7 @@ def _positions(workspace: Workspace, index: IndexInfo, name: UnitName, kind: str
     row = next((row for row in read_unit(path, name.index, _POSITION_COLUMNS) if row["kind"] == kind), None)
     if row is None:
         raise DamagedPart(path, f"it has no {kind} positions of unit {name.index}")
-    text = load_slice(workspace, index.slice["id"])
+    text = load_text(workspace, index)
     contexts = np.array(row["contexts"], dtype=np.int32)
     positions = np.array(row["positions"], dtype=np.int16)
     if len(contexts) and not 0 <= contexts.min() <= contexts.max() < len(text):

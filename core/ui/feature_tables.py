@@ -62,8 +62,11 @@ def _recipe(workspace: Workspace, view: UnitView, feature: Feature) -> Mapping[s
     try:
         one = shelf.find(workspace, view.name.subject, view.name.site, view.name.basis)
     except AtlasError:
-        return {}  # taken off the shelf since: what was indexed stays readable
-    return {**one.info.recipe, **one.info.source} if one.hash == feature.dictionary.get("weights_sha256") else {}
+        one = None  # taken off the shelf since, or never on this one: what was indexed stays readable
+    if one is not None and one.hash == feature.dictionary.get("weights_sha256"):
+        return {**one.info.recipe, **one.info.source}
+    brought: Mapping[str, Mapping[str, Any]] = view.index.manifest.get("made") or {}
+    return brought.get(str(view.name.site), {})
 
 
 def weights(feature: Feature) -> list[tuple[str, str, str]]:

@@ -75,7 +75,7 @@ def generations(server: Server) -> dict[str, tuple[int, str]]:
 def describe(index: IndexInfo) -> str:
     """An index in a sentence."""
     sites = index.published
-    units = sum(index.units_at(site) for site in sites)
+    units = sum(len(index.units_of(site)) for site in sites)
     what = words.count(units, "unit") if index.basis == NEURONS else f"{words.count(units, 'feature')} of {index.basis}, a dictionary"
     text = (
         f"{what} of {index.slug} ({shown_sites(sites)}), read over {words.count(index.tokens_done, 'token')} "

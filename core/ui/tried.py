@@ -107,8 +107,7 @@ def ask_unit(server: Server, tried: Tried, unit: str) -> dict[str, Any]:
 def strong_rows(server: Server, tried: Tried, token: int, run: str) -> list[ListRow]:
     """The units that are strongest on a token, against their own maximum, with what they respond to elsewhere."""
     found = tried.strongest[token]
-    first = _first_ordinals(tried.index)
-    frame = queries.rows_of(server.cache, tried.index.run, [first[each["site"]] + each["unit"] for each in found])
+    frame = queries.rows_of(server.cache, tried.index.run, _ordinals(tried.index, [(each["site"], each["unit"]) for each in found]))
     known = {str(record["name"]): record for record in frame.to_dict("records")}
     rows: list[ListRow] = []
     for each in found:
@@ -161,11 +160,12 @@ def _keep_view(view: View) -> None:
     st.session_state[_VIEW] = view
 
 
-def _first_ordinals(index: IndexInfo) -> dict[str, int]:
-    """The cache's number of each site's unit 0: units are numbered layer by layer."""
+def _ordinals(index: IndexInfo, units: list[tuple[str, int]]) -> list[int]:
+    """The cache's numbers of units that it has: they are numbered layer by layer."""
     first: dict[str, int] = {}
     at = 0
     for site in index.published:
         first[str(site)] = at
-        at += index.units_at(site)
-    return first
+        at += len(index.units_of(site))
+    held = {site: index.units_of(Site.parse(site)) for site in first}
+    return [first[site] + held[site].index(unit) for site, unit in units if unit in held[site]]

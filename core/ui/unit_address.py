@@ -1,6 +1,7 @@
 """Which unit an address or a person asks for. What is wrong is said in a sentence, with valid units nearby; never mended in silence."""
 
 import re
+from bisect import bisect_left
 from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import accumulate
@@ -53,10 +54,17 @@ def near(found: Iterable[IndexInfo], unit: str) -> list[UnitName]:
     wanted = int(layer) if _LAYER.fullmatch(layer) and layer.isascii() else 0
     site = min((each for each in sites if each.kind == kind), key=lambda each: abs(each.layer - wanted), default=sites[0])
     holder = next(each for each in indexes if (each.slug, each.basis) == (index.slug, index.basis) and site in each.published)
-    last = holder.units_at(site) - 1
-    number = min(last, int(parts[3])) if _NUMBER.fullmatch(parts[3]) and parts[3].isascii() else 0
-    chosen = dict.fromkeys([(site, number), (site, 0), (sites[0], 0)])
-    return [UnitName(index.slug, place, index.basis, at) for place, at in chosen]
+    number = int(parts[3]) if _NUMBER.fullmatch(parts[3]) and parts[3].isascii() else 0
+    first = next(each for each in indexes if (each.slug, each.basis) == (index.slug, index.basis) and sites[0] in each.published)
+    chosen = [(site, nearest(holder, site, number)), (site, holder.units_of(site)[0]), (sites[0], first.units_of(sites[0])[0])]
+    return [UnitName(index.slug, place, index.basis, at) for place, at in dict.fromkeys(chosen)]
+
+
+def nearest(index: IndexInfo, site: Site, number: int) -> int:
+    """The unit that an index holds at a site whose number is nearest, the lower of equals."""
+    units = index.units_of(site)
+    at = bisect_left(units, number)
+    return min(units[max(0, at - 1) : at + 1], key=lambda unit: abs(unit - number))
 
 
 def indexed_sites(indexes: Iterable[IndexInfo]) -> list[Site]:
@@ -82,18 +90,19 @@ def jump(here: UnitName, typed: str) -> str:
 
 
 def holders(found: Iterable[IndexInfo], name: UnitName) -> list[IndexInfo]:
-    """The indexes that hold a unit's site, the one over most tokens first."""
-    return [index for index in found if index.slug == name.subject and index.basis == name.basis and name.site in index.published]
+    """The indexes that hold a unit, the one over most tokens first."""
+    mine = [index for index in found if index.slug == name.subject and index.basis == name.basis and name.site in index.published]
+    return [index for index in mine if name.index in index.units_of(name.site)]
 
 
 def step(asked: Asked, by: int) -> UnitName:
     """The unit `by` places further (before, if negative); after a site's last unit comes the first of the index's next site, and round."""
     name = asked.name
-    firsts = dict(zip(asked.index.published, accumulate(map(asked.index.units_at, asked.index.published), initial=0), strict=False))
-    total = sum(map(asked.index.units_at, asked.index.published))
-    place = (firsts[name.site] + name.index + by) % total
+    sizes = [len(asked.index.units_of(site)) for site in asked.index.published]
+    firsts = dict(zip(asked.index.published, accumulate(sizes, initial=0), strict=False))
+    place = (firsts[name.site] + asked.index.units_of(name.site).index(name.index) + by) % sum(sizes)
     site = max((site for site in firsts if firsts[site] <= place), key=firsts.__getitem__)
-    return UnitName(name.subject, site, name.basis, place - firsts[site])
+    return UnitName(name.subject, site, name.basis, asked.index.units_of(site)[place - firsts[site]])
 
 
 def describe(index: IndexInfo) -> str:

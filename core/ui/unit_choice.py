@@ -108,7 +108,7 @@ def _listed(server: Server, fields: AddressFields, index: IndexInfo) -> tuple[Un
             name.subject != index.slug
             or name.basis != index.basis
             or name.site not in index.published
-            or name.index >= index.units_at(name.site)
+            or name.index not in index.units_of(name.site)
         ):
             find_unit(server.workspace, name)
     quiet(f"{words.count(len(names), 'unit')}.")

@@ -11,7 +11,7 @@ from core.store.picks import random_interesting
 from core.ui import state
 from core.ui.server import Server
 from core.ui.stepper import stepper
-from core.ui.unit_address import Asked, describe, holders, indexed_sites, jump, resolve, step
+from core.ui.unit_address import Asked, describe, holders, indexed_sites, jump, nearest, resolve, step
 from core.units import Site, UnitName
 
 _REFUSED = "unit-refused"
@@ -29,7 +29,11 @@ def start(server: Server, index: IndexInfo) -> UnitName:
     try:
         return random_interesting(server.cache, index.run, 0)
     except AtlasError:
-        return UnitName(index.slug, index.published[0], index.basis, 0)
+        return _first(index, index.published[0])
+
+
+def _first(index: IndexInfo, site: Site) -> UnitName:
+    return UnitName(index.slug, site, index.basis, index.units_of(site)[0])
 
 
 def row() -> DeltaGenerator:
@@ -115,13 +119,13 @@ def pickers(found: list[IndexInfo], asked: Asked) -> None:
     def model_chosen() -> None:
         index = next(index for index in found if index.slug == st.session_state["unit-model"] and index.published)
         state.write(run=None)
-        go(UnitName(index.slug, index.published[0], index.basis, 0))
+        go(_first(index, index.published[0]))
 
     def basis_chosen() -> None:
         mine = [index for index in of_model if index.basis == st.session_state["unit-basis"]]
         index = next((index for index in mine if name.site in index.published), mine[0])
         state.write(run=None)
-        go(UnitName(name.subject, name.site if name.site in index.published else index.published[0], index.basis, 0))
+        go(_first(index, name.site if name.site in index.published else index.published[0]))
 
     def site_chosen() -> None:
         site: Site = st.session_state["unit-site"]
@@ -129,7 +133,7 @@ def pickers(found: list[IndexInfo], asked: Asked) -> None:
         if site not in index.published:
             index = next(other for other in of_model if other.basis == name.basis and site in other.published)
             state.write(run=None)
-        go(UnitName(name.subject, site, name.basis, min(name.index, index.units_at(site) - 1)))
+        go(UnitName(name.subject, site, name.basis, nearest(index, site, name.index)))
 
     def number_chosen() -> None:
         go(UnitName(name.subject, name.site, name.basis, int(st.session_state["unit-number"])))
@@ -143,7 +147,11 @@ def pickers(found: list[IndexInfo], asked: Asked) -> None:
         if len(bases) > 1:
             st.selectbox("Basis", bases, key="unit-basis", on_change=basis_chosen)
         st.selectbox("Site", sites, key="unit-site", format_func=lambda site: f"{site} · {name.basis}", on_change=site_chosen)
-        st.number_input(f"Unit, 0 to {last - 1:,}", 0, last - 1, key="unit-number", step=1, on_change=number_chosen)
+        if asked.index.excerpt:
+            units = list(asked.index.units_of(name.site))
+            st.selectbox(f"Unit, {len(units):,} of {last:,}", units, key="unit-number", on_change=number_chosen)
+        else:
+            st.number_input(f"Unit, 0 to {last - 1:,}", 0, last - 1, key="unit-number", step=1, on_change=number_chosen)
         if len(runs) > 1:
             shown = {index.run: describe(index) for index in runs}
             st.selectbox("Text", list(shown), key="unit-run", format_func=shown.__getitem__, on_change=run_chosen)

@@ -29,7 +29,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "causal": {"errors", "units", "workspace", "vocab", "remembered", "store", "subject", "bases", "corpus.spec", "runs.progress"}
     | {"autointerp.calibration"},
     "runs": {"errors", "sqlite", "units", "workspace", "vocab"},
-    "findings": {"errors", "sqlite", "units", "workspace"},
+    "findings": {"errors", "sqlite", "units", "workspace", "vocab", "store", "index.bands", "index.bins"},
     "ui": {"errors", "units", "workspace", "vocab", "remembered", "store", "runs", "corpus.spec", "subject.info", "index.bins"}
     | {"index.request", "findings", "llm.endpoint", "llm.estimate", "llm.listing"}
     | {f"bases.{name}" for name in ("info", "shelf", "curves", "metric_names", "train_request", "fit_request", "measure_request")}
