@@ -11,7 +11,7 @@ import os
 import sys
 from typing import NoReturn
 
-from core.commands import ablating_options, bases_options, explaining_options, patching_options, steering_options
+from core.commands import ablating_options, bases_options, explaining_options, findings_options, patching_options, steering_options
 from core.commands.follow import INTERRUPTED, Interrupted
 from core.commands.text_options import add_model, add_text
 from core.errors import AtlasError, explain_os_error
@@ -30,6 +30,7 @@ _COMMANDS = {
     **ablating_options.COMMANDS,
     **steering_options.COMMANDS,
     **patching_options.COMMANDS,
+    **findings_options.COMMANDS,
     "rebuild": "core.commands.serving:rebuild",
     "serve": "core.commands.serving:serve",
 }
@@ -103,6 +104,7 @@ def _parser() -> argparse.ArgumentParser:
     ablating_options.add_ablate(add)
     steering_options.add_steer(add)
     patching_options.add_ioi(add)
+    findings_options.add_findings(add, shared)
     add("rebuild", "Make the cache again from the runs.")
     serve = add("serve", "Open the dashboard.")
     serve.add_argument("--port", type=int, default=8501, help="(8501)")

@@ -7,6 +7,7 @@ from core.store.catalog import indexes
 from core.ui import state, unit_explanations, unit_sections, unit_steps
 from core.ui.effect_section import effect
 from core.ui.explain_unit import Target
+from core.ui.findings_section import findings_section
 from core.ui.index_choice import waiting
 from core.ui.records import records_view
 from core.ui.setup import sentence, setup
@@ -60,6 +61,7 @@ def show(asked: Asked, data: UnitData) -> None:
     target = Target(asked.name, asked.index, state.raw("run"))
     unit_explanations.explanations(server, target)
     effect(server, target, data.view)
+    findings_section(server, target)
     with st.container(key="unit-body"):
         text, side = st.columns([3, 2], gap="large")
         with text:

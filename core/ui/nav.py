@@ -22,6 +22,7 @@ PAGES = {
     ),
     "Cause": (("ablate_steer", "Ablate and steer"), ("ioi", "IOI")),
     "Explain": (("explain", "Explain"), ("scores", "Scores"), ("studies", "Studies"), ("rate", "Rate")),
+    "Findings": (("findings", "Findings"),),
     "Workspace": (("runs", "Runs"),),
 }
 

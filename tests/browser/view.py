@@ -26,6 +26,7 @@ PAGES = {
     "studies": ("studies", ".nt td"),
     "puzzles": ("studies?view=puzzles", ".st-key-start_puzzles"),
     "rate": ("rate", ".row.simulated"),
+    "findings": ("findings", ".st-key-findings-filters"),
     "runs": ("runs", ".na-run"),
 }
 """Every page: the address at which it shows something of the embedded model, and what is there when it does."""

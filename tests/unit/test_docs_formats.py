@@ -1,6 +1,7 @@
 """docs/formats.md names every column and key of the files that are written, with the right type, and its example runs."""
 
 import contextlib
+import hashlib
 import io
 import json
 import re
@@ -17,9 +18,11 @@ from core.causal.ioi_run import run_ioi
 from core.causal.steer_run import run_steer
 from core.corpus.build import build_slice
 from core.corpus.spec import CorpusSpec
+from core.findings.findings import Findings
 from core.findings.ratings import Ratings
 from core.llm.cache import ResponseCache
 from core.subject.load import load_subject
+from core.units import UnitName
 from core.workspace import Workspace
 from tests.byte_tokenizer import ByteTokenizer
 from tests.models import make_tiny_model
@@ -173,6 +176,36 @@ def test_the_databases_of_what_is_kept_are_as_described(workspace: Workspace) ->
     begin = PAGE.index("Its table `ratings`")
     named = re.findall(r"`(\w+)`", PAGE[begin : PAGE.index(".\n", begin)].removeprefix("Its table `ratings`"))
     assert list(_database(workspace.path / "findings.sqlite", "ratings")) == named
+
+
+def test_what_people_wrote_is_as_described(workspace: Workspace) -> None:
+    findings = Findings(workspace, "Ada")
+    unit, other = UnitName.parse("tiny/mlp.0/neurons/1"), UnitName.parse("tiny/mlp.0/neurons/2")
+    findings.save_note(unit, "Flüsse")
+    findings.explain(unit, "x")
+    findings.rate(unit, 3)
+    findings.label(unit, "Flüsse")
+    findings.alike(unit, other)
+    made = findings.collections.create("Wet")
+    findings.collections.add(made.id, [unit])
+    findings.set_usual_author("Ada")
+    path = workspace.path / "findings.sqlite"
+    described = {name: kind for names, kind, _ in _table("Its table `versions`") for name in re.findall(r"`(\w+)`", names)}
+    assert _database(path, "versions") == described
+    begin = PAGE.index("Its table `settings`")
+    assert set(_database(path, "settings")) <= set(re.findall(r"`(\w+)`", PAGE[begin : PAGE.index("\n\n", begin)]))
+    bodies = {kind.strip("`"): set(re.findall(r"`(\w+)`", body)) for kind, body, _ in _table("follows from `parents`")}
+    rows = {row["kind"]: row for row in findings.rows()}
+    assert {kind: set(json.loads(row["body"])) for kind, row in rows.items()} == bodies
+    for row in rows.values():
+        content = [row[name] for name in ("entry", "parents", "kind", "unit", "author", "created", "removed", "restores", "body")]
+        assert row["version"] == _digest(content, separators=(",", ":"))
+    assert rows["label"]["entry"] == _digest(["label", str(unit), "Ada", "Flüsse"])
+    assert rows["member"]["entry"] == _digest(["member", made.id, str(unit)])
+
+
+def _digest(parts: list[Any], **how: Any) -> str:
+    return hashlib.sha256(json.dumps(parts, ensure_ascii=False, **how).encode()).hexdigest()[:32]
 
 
 def test_the_example_reads_the_peak_it_says_it_reads(workspace: Workspace, run: Path) -> None:
