@@ -1,6 +1,7 @@
 """The files of a run that patches: the pairs of each seed, and of each finished curve its points and its features by rank."""
 
 import json
+import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
@@ -74,6 +75,8 @@ def finished(run_dir: Path, subject: SubjectInfo, hashes: Mapping[tuple[str, str
     hashes: of the weights of each site and decomposition. Raises AtlasError when the subject or a dictionary is another one by now, and for
     a damaged manifest.
     """
+    for half in (run_dir / PIECES).glob(".*.tmp"):  # what a kill left
+        shutil.rmtree(half, ignore_errors=True)
     try:
         document = json.loads((run_dir / "manifest.json").read_text("utf8"))
         found = [one for one in cast(list[dict[str, Any]], document["pieces"]) if all(_intact(run_dir, one))]

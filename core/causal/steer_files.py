@@ -4,13 +4,12 @@ The first line says what is written about and with what; a line that a kill cut 
 """
 
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from core.store.steered import STREAM, first_difference, read_stream, tokens_of
-from core.workspace import write_json
+from core.workspace import write_atomic, write_json
 
 SCHEMA = 1
 
@@ -21,14 +20,11 @@ class Stream:
     def __init__(self, run_dir: Path, head: Mapping[str, Any]) -> None:
         """Goes on with what an earlier attempt left if that was about the same; `steps` is what it wrote."""
         self._path = run_dir / STREAM
-        found = read_stream(run_dir)
+        found = read_stream(run_dir) or _finished(run_dir)
         same = found is not None and _same(found[0], head)
         self.steps: list[dict[str, Any]] = found[1] if found is not None and same else []
         self.head = dict(head)
-        lines = [self.head, *self.steps]
-        temporary = self._path.with_name(f".{STREAM}.{os.getpid()}.tmp")
-        temporary.write_text("".join(map(_line, lines)), "utf8")
-        temporary.replace(self._path)
+        write_atomic(self._path, "".join(map(_line, [self.head, *self.steps])).encode())
 
     def add(self, step: Mapping[str, Any]) -> None:
         self.steps.append(dict(step))
@@ -40,6 +36,15 @@ class Stream:
         told = {**tokens_of(self.steps), "differ": first_difference(self.steps)}
         write_json(self._path.with_name("manifest.json"), {**self.head, "state": "complete", **told, "steps": self.steps})
         self._path.unlink(missing_ok=True)
+
+
+def _finished(run_dir: Path) -> tuple[dict[str, Any], list[dict[str, Any]]] | None:
+    """What the manifest holds of a run that ended without the registry hearing of it."""
+    try:
+        document: dict[str, Any] = json.loads((run_dir / "manifest.json").read_text("utf8"))
+        return document, list(document["steps"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
 
 
 def _same(found: Mapping[str, Any], head: Mapping[str, Any]) -> bool:

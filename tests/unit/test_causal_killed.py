@@ -127,12 +127,14 @@ def test_killed_patching_makes_only_the_curves_that_were_not_finished(tmp_path: 
     registry, run = killed(workspace, "ioi", params, "batch", "pyarrow.parquet:write_table", 5)
     first = registry.folder(run.id) / "pieces" / "0000" / "points.parquet"
     before = first.stat().st_mtime_ns
+    assert len(list(first.parents[1].iterdir())) == 2  # with the half of the second
     assert [curve.order for curve in load_ioi(workspace, run.id).curves] == ["gradient"]
     made = {name: counting(monkeypatch, orders, name) for name in ("gradient", "single", "acdc")}
     work(workspace, KINDS, "batch")
     assert registry.get(run.id).state == "done"
     assert {name: len(calls) for name, calls in made.items()} == {"gradient": 0, "single": 1, "acdc": 1}
     assert first.stat().st_mtime_ns == before
+    assert sorted(path.name for path in first.parents[1].iterdir()) == ["0000", "0001", "0002"]
     again = registry.submit("ioi", params)
     work(workspace, KINDS, "batch")
     cut, whole = (points(workspace, load_ioi(workspace, one)) for one in (run.id, again.id))

@@ -118,6 +118,19 @@ def test_what_was_written_before_a_stop_is_kept_and_the_rest_is_what_it_would_ha
     assert [done.side(side).tokens for side in ("original", "steered")] == [whole.side(side).tokens for side in ("original", "steered")]
 
 
+def test_a_run_that_was_killed_when_all_was_written_writes_nothing_again(
+    world: tuple[Workspace, Subject], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    workspace, _ = world
+    run = folder(workspace, "steer-ended")
+    run_steer(workspace, run, PARAMS, QuietProgress())
+    before = json.loads((run / "manifest.json").read_text("utf8"))
+    monkeypatch.setattr("core.causal.steer._next", None)
+    run_steer(workspace, run, PARAMS, QuietProgress())
+    assert json.loads((run / "manifest.json").read_text("utf8")) == before
+    assert not (run / "stream.jsonl").exists()
+
+
 def test_a_stream_about_something_else_is_begun_again(world: tuple[Workspace, Subject]) -> None:
     workspace, _ = world
     run = folder(workspace, "steer-other")
