@@ -14,6 +14,7 @@ from core.store.steered import load_steered
 from core.store.texts import load_vocab
 from core.ui.ablate_section import parse_positions, positions_text
 from core.ui.steer_section import to_csv
+from core.vocab import Vocab
 from core.workspace import Workspace
 from tests.pages.conftest import N_LAYERS, WIDTH, OpenPage, alerts, components, shown
 from tests.synthetic import write_synthetic_index
@@ -140,6 +141,8 @@ def test_a_finished_text_opens_where_the_sides_begin_to_differ_and_is_saved_whol
     lines = to_csv(found, load_vocab(here, "tiny")).decode().splitlines()
     assert len(lines) == 1 + 2 * 4 * 10
     assert lines[0].startswith('"side","step","token","text","log_probability","changed","rank"')
+    formulas = to_csv(found, Vocab([b"=1+1"] * 20, [False] * 20)).decode().splitlines()
+    assert all(line.count('"\'=1+1"') == 2 for line in formulas[1:])
 
 
 def test_a_run_in_the_address_becomes_its_own_fields(here: Workspace, open_page: OpenPage) -> None:

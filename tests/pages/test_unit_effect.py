@@ -16,6 +16,7 @@ from core.store.texts import load_vocab
 from core.store.units import load_unit
 from core.ui.effect_tables import most_moved, pack_rows, positions_csv, vocabulary_csv
 from core.units import UnitName
+from core.vocab import Vocab
 from core.workspace import Workspace
 from tests.pages.conftest import OpenPage, alerts, components, shown
 from tests.synthetic import write_synthetic_index
@@ -127,6 +128,8 @@ def test_csv_has_a_line_a_token_and_a_line_a_position(workspace: Workspace) -> N
     assert int(rows[1][0]) == 3
     changes = [float(row[2]) for row in rows[1:]]
     assert changes == sorted(changes)
+    formulas = csv.reader(io.StringIO(vocabulary_csv(view, Vocab([b"@sum"] * vocab.size, [False] * vocab.size)).decode()))
+    assert {row[1] for row in list(formulas)[1:]} == {"'@sum"}
     rows = list(csv.DictReader(io.StringIO(positions_csv(view, vocab).decode())))
     assert len(rows) == view.run.positions
     last = [row for row in rows if row["next_token"] == ""]
