@@ -1,7 +1,5 @@
 """Notes and explanations of a unit one under another, each with its author, its history and what can be done."""
 
-import html
-
 import streamlit as st
 
 from core.findings.entry import Entry, Version
@@ -104,8 +102,3 @@ def _score(unit: UnitName, entry: Entry) -> None:
     st.session_state[explain_unit.ACTION] = explain_unit.MINE
     st.session_state[f"explain-mine-{unit}"] = entry.current.text
     st.session_state[SCORE] = True
-
-
-def chip(text: str) -> str:
-    """A label as inert HTML."""
-    return f'<span class="na-chip"><bdi>{html.escape(text)}</bdi></span>'

@@ -54,7 +54,7 @@ def collect_form(server: Server, unit: UnitName) -> None:
     titles = {collection.id: collection.title for collection in findings(server).collections.list()}
     with st.container(horizontal=True, vertical_alignment="bottom"):
         st.selectbox(
-            "Collection", list(titles), index=None, key=_COLLECTION, format_func=lambda one: titles.get(one, one), width=360,
+            "Collection", list(titles), index=None, key=_COLLECTION, format_func=lambda one: str(titles.get(one, one)), width=360,
             accept_new_options=True, placeholder="choose, or type the title of a new one",
         )  # fmt: skip
         st.button("Add", key="findings-collect", on_click=_collect, args=(server, unit, list(titles)))
@@ -63,7 +63,11 @@ def collect_form(server: Server, unit: UnitName) -> None:
 def _line(text: str, identity: str, remove: Callable[[], object]) -> None:
     with st.container(horizontal=True, vertical_alignment="center", gap="small", key=f"nf-acts-{identity}"):
         st.html(f'<p class="nf-line">{text}</p>', width="content")
-        st.button("remove", key=f"nf-remove-{identity}", type="tertiary", on_click=act, args=(remove,))
+        st.button("remove", key=f"nf-remove-{identity}", type="tertiary", on_click=_remove, args=(remove,))
+
+
+def _remove(remove: Callable[[], object]) -> None:
+    act(remove)
 
 
 def _link(server: Server, unit: UnitName) -> None:

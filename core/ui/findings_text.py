@@ -5,6 +5,7 @@ import html
 import streamlit as st
 
 from core.findings.entry import Version
+from core.findings.markdown import inert
 from core.ui import words
 
 STYLE = """<style>
@@ -24,14 +25,8 @@ STYLE = """<style>
 </style>"""
 
 
-def inert(text: str) -> str:
-    """Markdown in which an image is a link to it: a page never loads what a note names. Streamlit itself shows HTML as plain text and
-    takes links to scripts away."""
-    return text.replace("![", "!\u200b[")
-
-
 def prose(text: str, key: str) -> None:
-    """A note, rendered."""
+    """A note, rendered. Streamlit shows HTML in it as text."""
     with st.container(key=f"nf-text-{key}"):
         st.markdown(inert(text))
 
