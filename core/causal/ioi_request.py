@@ -23,7 +23,7 @@ USUAL_ORDERS: tuple[SearchOrder, ...] = ("gradient",)
 """The one that takes seconds; the others take minutes for each dictionary and seed."""
 USUAL_PAIRS, USUAL_SEEDS, USUAL_THRESHOLDS = 50, 3, 25
 LOWEST, HIGHEST = 1e-5, 1.0
-AGAIN = 2.0
+AGAIN = 1.0
 
 MAX_SEEDS = 20
 MAX_DECOMPOSITIONS = 40
