@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from core.causal.ioi_sentences import ORDERS, EncodedPair
+from core.errors import AtlasError
 from core.subject.subject import Subject
 from core.units import Site
 
@@ -32,12 +33,15 @@ class Answers:
     other: Tensor
 
     def of(self, logits: Tensor, pairs: Tensor) -> "Measured":
-        """Hold logits [rows, vocabulary] of texts of `pairs` [rows] against the answers. In float64."""
+        """Hold logits [rows, vocabulary] of texts of `pairs` [rows] against the answers. In float64. Raises AtlasError for NaN."""
         z, y = _wide(logits), _wide(self.target[pairs])
         total = z.logsumexp(-1)
         divergence = (z.sub(total[:, None]).exp_() * (z - y)).sum(-1) - total + self.target_total[pairs]
+        if bool(divergence.isnan().any()):
+            raise AtlasError("The model's output is not a number on these sentences: choose another decomposition or number format.")
         rows = torch.arange(len(z), device=z.device)
         s = z[rows, self.s[pairs]]
+        divergence = divergence.clamp_min(0.0)  # rounding
         return Measured(_numbers(divergence), _numbers(z[rows, self.io[pairs]] - s), _numbers(z[rows, self.other[pairs]] - s))
 
     def divergence(self, logits: Tensor, pairs: Tensor) -> Tensor:

@@ -24,6 +24,7 @@ def test_patching_every_feature_of_an_orthonormal_basis_gives_the_counterfactual
     patched.become(np.ones(len(setting.support), dtype=bool))
     point = patched.point()
     assert point.kl == pytest.approx(0, abs=1e-6)
+    assert point.kl >= 0
     _, logits = setting.slow(setting.units(patched.members))
     torch.testing.assert_close(logits, setting.runs.answers.target, atol=2e-5, rtol=1e-5)
     assert point.other == pytest.approx(setting.runs.reached.other.mean(), abs=1e-4)
@@ -170,6 +171,12 @@ def test_the_gradient_is_the_slope_of_the_divergence_along_each_feature(tmp_path
         patched = PatchedSet(setting.above, setting.runs, near, support)
         moved = patched.toggled([feature])[0]
         assert (none - moved) / step == pytest.approx(found[feature], rel=0.1, abs=2e-3)
+
+
+def test_an_output_that_is_no_number_is_a_sentence_and_no_point_of_a_curve(tmp_path: Path) -> None:
+    answers = Setting(tmp_path).runs.answers
+    with pytest.raises(AtlasError, match="not a number on these sentences"):
+        answers.of(torch.full_like(answers.target[:1], float("nan")), torch.tensor([0]))
 
 
 def test_a_dictionary_of_another_model_or_that_writes_elsewhere_is_refused(tmp_path: Path) -> None:
