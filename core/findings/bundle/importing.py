@@ -2,7 +2,7 @@
 
 import json
 import shutil
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol, cast
@@ -12,20 +12,16 @@ import pyarrow.parquet as pq
 
 from core.errors import AtlasError, explain_os_error
 from core.findings.bundle import schemas
-from core.findings.bundle.archive import Refused, read_json, unpack
-from core.findings.bundle.checks import UNITS, check, check_subject
-from core.findings.bundle.exporting import SCHEMA
-from core.findings.bundle.proving import prove
-from core.findings.bundle.reduced import SELF, Reduced, places, plain, renamed
-from core.findings.bundle.tables import read_table
-from core.store.catalog import IMPORTED, load_index, scan
+from core.findings.bundle.archive import Refused
+from core.findings.bundle.staging import Staged, StagedRun, stage_apart
+from core.store.catalog import load_index, scan
 from core.store.effects import load_effect
 from core.store.explained import load_explained
 from core.store.explained_ingest import verify_run
 from core.store.ingest import verify
 from core.store.parts import DamagedPart
-from core.units import UnitName, check_slug
-from core.workspace import Workspace, flush_folder, write_json
+from core.units import UnitName
+from core.workspace import Workspace, flush_folder
 
 
 class FindingsMerge(Protocol):
@@ -55,96 +51,27 @@ class Imported:
         return bool(self.runs or self.subjects or self.findings)
 
 
-def import_bundle(workspace: Workspace, path: Path, *, findings: FindingsMerge | None = None) -> Imported:
-    """Take a bundle in. Doing so twice changes nothing.
+def import_bundle(
+    workspace: Workspace,
+    path: Path,
+    *,
+    findings: FindingsMerge | None = None,
+    stage: Callable[[Path, Path], Staged] = stage_apart,
+) -> Imported:
+    """Take a bundle in. Doing so twice changes nothing. stage: how it is checked.
 
     Raises AtlasError, Refused where the file is at fault, and then leaves everything as it was.
     """
     scratch = workspace.scratch / f"import-{uuid4().hex}"
     try:
-        unpacked = scratch / "unpacked"
-        unpacked.mkdir(parents=True)
-        manifest = unpack(path, unpacked)
-        staged = Workspace.open(scratch / "workspace")
-        done, made, rows = _clean(manifest, unpacked, staged)
-        prove(staged, made)
-        _fit_subjects(workspace, staged)
-        return _settle(workspace, staged, done, made, rows, findings)
+        scratch.mkdir(parents=True)
+        staged = stage(path, scratch)
+        _fit_subjects(workspace, staged.workspace)
+        return _settle(workspace, staged, findings)
     except OSError as error:
         raise explain_os_error(error, f"importing {path}") from None
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
-
-
-def _clean(manifest: dict[str, Any], unpacked: Path, staged: Workspace) -> tuple[Imported, list[Reduced], list[dict[str, Any]]]:
-    """Read everything in the forms that it must have, and write it anew as a workspace of its own."""
-    if manifest["schema"] > SCHEMA:
-        raise Refused(
-            f"The bundle was written by a newer Neuron Atlas (layout {manifest['schema']}, this one reads {SCHEMA}): update the program."
-        )
-    try:
-        title, names, runs = manifest["title"], manifest["units"], manifest["runs"]
-        sound = isinstance(title, str) and len(title) <= 1000 and 0 < len(names) <= UNITS and len(set(names)) == len(names)
-        done = Imported(title, [UnitName.parse(name) for name in names])
-        listed = [check_slug(str(one["run"]), "run") for one in runs]
-    except (KeyError, TypeError, AttributeError, ValueError):
-        sound, done, listed = False, Imported("", []), list[str]()
-    if not sound or len(set(listed)) != len(listed):
-        raise Refused("The manifest of the bundle is damaged.")
-    folders = {folder.name for folder in (unpacked / "runs").glob("*")}
-    if folders != set(listed):
-        raise Refused("The runs in the bundle are not those that its manifest names.")
-    made = [_run(unpacked / "runs" / run, run) for run in listed]
-    for folder in sorted((unpacked / "subjects").glob("*")):
-        _subject(folder, staged)
-    for one in made:
-        one.write(staged.runs / one.run)
-    rows: list[dict[str, Any]] = []
-    if (unpacked / "findings.parquet").is_file():
-        rows = read_table(unpacked / "findings.parquet", schemas.FINDINGS, "The table of findings").to_pylist()
-    return done, made, rows
-
-
-def _run(folder: Path, run: str) -> Reduced:
-    try:
-        document = read_json((folder / "manifest.json").read_bytes(), f"manifest of {run}")
-        note = read_json((folder / IMPORTED).read_bytes(), f"note of {run}")
-        kind, origin = str(document["kind"]), check_slug(str(note["origin"]), "run")
-        if kind not in ("index", "explain", "effect"):
-            raise Refused(f"The bundle has a run of the kind “{kind[:40]}”, which this program does not know.")
-        if type(document["schema"]) is not int or document["schema"] != 1:
-            raise Refused("A run in the bundle was written by a newer Neuron Atlas: update the program.")
-        manifest = plain(document)
-        tables = {place: read_table(folder / place.path, place.form, place.path) for place in places(kind, manifest)}
-        made = Reduced(kind, origin, manifest, {place: renamed(table, run, SELF) for place, table in tables.items()})
-        identities = [one for table in tables.values() if kind == "explain" for one in table.column("explanation").to_pylist()]
-        if any(not one.startswith(f"{run}.") for one in identities):
-            raise Refused(f"{run} in the bundle has explanations of other runs.")
-    except FileNotFoundError:
-        raise Refused(f"{run} in the bundle lacks a file.") from None
-    except (KeyError, TypeError, AttributeError, ValueError, IndexError):
-        raise Refused(f"The manifest of {run} in the bundle is damaged.") from None
-    check(made)
-    if made.run != run:
-        raise Refused(f"{run} in the bundle does not hold what its name stands for: it was changed after it was written.")
-    return made
-
-
-def _subject(folder: Path, staged: Workspace) -> None:
-    try:
-        card = read_json((folder / "subject.json").read_bytes(), "card of a model")
-        check_subject(card)
-        if card["slug"] != folder.name:
-            raise Refused("The card of a model in the bundle has another name than its folder.")
-        table = read_table(folder / "vocab.parquet", schemas.TOKENS, "The vocabulary")
-    except FileNotFoundError:
-        raise Refused("A model in the bundle lacks its vocabulary.") from None
-    except (KeyError, TypeError, AttributeError):
-        raise Refused("The card of a model in the bundle is damaged.") from None
-    target = staged.subjects / folder.name
-    target.mkdir(parents=True)
-    pq.write_table(table, target / "vocab.parquet", compression="zstd")
-    write_json(target / "subject.json", card)
 
 
 def _fit_subjects(workspace: Workspace, staged: Workspace) -> None:
@@ -166,35 +93,29 @@ def _fit_subjects(workspace: Workspace, staged: Workspace) -> None:
             )
 
 
-def _settle(
-    workspace: Workspace,
-    staged: Workspace,
-    done: Imported,
-    made: list[Reduced],
-    rows: list[dict[str, Any]],
-    findings: FindingsMerge | None,
-) -> Imported:
+def _settle(workspace: Workspace, staged: Staged, findings: FindingsMerge | None) -> Imported:
     """Put in place what is not here yet. Findings first: they are taken in whole or refused, and what follows are renames."""
-    new = [one for one in made if not _here(workspace, staged, one)]
-    referred = {run for one in new for run in _referred(one)}
-    for one in made:
+    done = Imported(staged.title, [UnitName.parse(name) for name in staged.units])
+    new = [one for one in staged.runs if not _here(workspace, staged.workspace, one)]
+    referred = {run for one in new for run in one.refers}
+    for one in staged.runs:
         if one.kind == "index" and one not in new and one.run in referred and not (workspace.runs / one.run).exists():
             new.append(one)  # it is here as a whole, but what is put in place names it
-    if rows and findings is not None:
-        merged = findings.merge(cast(list[Mapping[str, object]], rows))
+    if staged.findings and findings is not None:
+        merged = findings.merge(cast(tuple[Mapping[str, object], ...], staged.findings))
         done.findings, done.forked = int(merged.added), len(merged.forked)
-    for folder in sorted(staged.subjects.iterdir()):
+    for folder in sorted(staged.workspace.subjects.iterdir()):
         if not (workspace.subjects / folder.name / "subject.json").exists():
             _move(folder, workspace.subjects / folder.name)
             done.subjects.append(folder.name)
     for one in sorted(new, key=lambda one: ("index", "explain", "effect").index(one.kind)):
-        _move(staged.runs / one.run, workspace.runs / one.run)
+        _move(staged.workspace.runs / one.run, workspace.runs / one.run)
     done.runs = [one.run for one in new]
-    done.known = [one.run for one in made if one.run not in done.runs]
+    done.known = [one.run for one in staged.runs if one.run not in done.runs]
     return done
 
 
-def _here(workspace: Workspace, staged: Workspace, one: Reduced) -> bool:
+def _here(workspace: Workspace, staged: Workspace, one: StagedRun) -> bool:
     """Whether the workspace has what a reduced run holds: under its own name, intact, or in the run that it was taken from."""
     folder = workspace.runs / one.run
     try:
@@ -206,7 +127,7 @@ def _here(workspace: Workspace, staged: Workspace, one: Reduced) -> bool:
         return False
 
 
-def _intact(workspace: Workspace, one: Reduced) -> None:
+def _intact(workspace: Workspace, one: StagedRun) -> None:
     if one.kind == "index":
         verify(load_index(workspace, one.run), whole=True)
     elif one.kind == "explain":
@@ -215,7 +136,7 @@ def _intact(workspace: Workspace, one: Reduced) -> None:
         load_effect(workspace, one.run)
 
 
-def _same_as_origin(workspace: Workspace, staged: Workspace, one: Reduced) -> bool:
+def _same_as_origin(workspace: Workspace, staged: Workspace, one: StagedRun) -> bool:
     """Whether the run that it was taken from is here and says the same."""
     if one.kind == "index":
         theirs, mine = load_index(staged, one.run), load_index(workspace, one.origin)
@@ -240,12 +161,6 @@ def _same_as_origin(workspace: Workspace, staged: Workspace, one: Reduced) -> bo
 def _said(path: Path, run: str) -> list[tuple[str, str, str]]:
     table = pq.read_table(path, columns=["explanation", "unit", "text"])
     return [(row["explanation"].removeprefix(run), row["unit"], row["text"]) for row in table.to_pylist()]
-
-
-def _referred(one: Reduced) -> set[str]:
-    if one.kind == "explain":
-        return set(one.manifest["index"])
-    return {str(told["index"]) for told in one.manifest["units"]} if one.kind == "effect" else set()
 
 
 def _move(folder: Path, target: Path) -> None:
