@@ -59,7 +59,7 @@ def _add(arguments: argparse.Namespace, workspace: Workspace, known: Findings) -
 
 def _collect(arguments: argparse.Namespace, known: Findings, unit: UnitName) -> None:
     collections, name = known.collections, arguments.collection.strip()
-    exists = any(name == one.id or name.lower() == one.title.lower() for one in collections.list())
+    exists = any(name == one or name.lower() == title.lower() for one, title in collections.titles().items())
     collection = collections.find(name) if exists else collections.create(name)
     collections.add(collection.id, [unit])
     found = collections.find(collection.id)

@@ -1,12 +1,13 @@
 """Collections: units in an order that a person chose, under a title and with a description."""
 
+import sqlite3
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from core.errors import AtlasError, shown
 from core.findings import checks, versions
 from core.findings.database import connect
-from core.findings.entry import Entry, derived_id
+from core.findings.entry import Entry, canonical, derived_id
 from core.units import UnitName
 from core.workspace import Workspace
 
@@ -55,16 +56,23 @@ class Collections:
         found = [Collection(entry, _ordered(members, entry.id)) for entry in titled]
         return sorted(found, key=lambda collection: (collection.title.lower(), collection.id))
 
+    def titles(self) -> dict[str, str]:
+        """The title of each by its id, in the order of titles, without looking at members."""
+        with connect(self._workspace, write=False) as connection:
+            titled = [entry for entry in versions.entries(connection, "kind = 'collection'") if not entry.removed]
+        return {entry.id: entry.current.text for entry in sorted(titled, key=lambda entry: (entry.current.text.lower(), entry.id))}
+
     def find(self, name: str) -> Collection:
         """The collection of an id or, where only one has it, a title."""
-        known = self.list()
-        found = [one for one in known if one.id == name] or [one for one in known if one.title.lower() == name.strip().lower()]
+        known = self.titles()
+        found = [name] if name in known else [one for one, title in known.items() if title.lower() == name.strip().lower()]
         if not found:
-            titles = ", ".join(f"“{shown(one.title)}”" for one in known[:5])
-            raise AtlasError(f"There is no collection “{shown(name)}”" + (f": there are {titles}." if titles else ", and no other either."))
+            some = ", ".join(f"“{shown(title)}”" for title in list(known.values())[:5])
+            raise AtlasError(f"There is no collection “{shown(name)}”" + (f": there are {some}." if some else ", and no other either."))
         if len(found) > 1:
-            raise AtlasError(f"{len(found)} collections are called “{shown(name)}”: use the id of one, such as {found[0].id}.")
-        return found[0]
+            raise AtlasError(f"{len(found)} collections are called “{shown(name)}”: use the id of one, such as {found[0]}.")
+        with connect(self._workspace, write=False) as connection:
+            return Collection(versions.entry(connection, found[0]), _members(connection, found[0]))
 
     def create(self, title: str, description: str = "") -> Collection:
         """A new collection without members."""
@@ -85,7 +93,7 @@ class Collections:
         with connect(self._workspace) as connection:
             if versions.entry(connection, identity).kind != "collection":
                 raise AtlasError(f"“{shown(identity)}” is no collection.")
-            members = _ordered([one for one in versions.entries(connection, "kind = 'member'") if not one.removed], identity)
+            members = _members(connection, identity)
             held = {member.unit for member in members}
             place = _place(members[-1]) if members else 0.0
             new = [unit for unit in dict.fromkeys(units) if unit not in held]
@@ -103,7 +111,7 @@ class Collections:
     def move(self, identity: str, unit: UnitName, to: int) -> None:
         """Put a member at place `to`, from 0; what does not fit is the nearest end."""
         with connect(self._workspace) as connection:
-            members = list(_ordered([one for one in versions.entries(connection, "kind = 'member'") if not one.removed], identity))
+            members = list(_members(connection, identity))
             moved = next((member for member in members if member.unit == unit), None)
             if moved is None:
                 raise AtlasError(f"{unit} is not in this collection.")
@@ -125,6 +133,13 @@ class Collections:
 
 def _described(title: str, description: str) -> dict[str, str]:
     return {"title": checks.needed(checks.line(title, "title"), "title"), "description": checks.prose(description, "description")}
+
+
+def _members(connection: sqlite3.Connection, identity: str) -> tuple[Entry, ...]:
+    """What is in one collection, in its order: a member's body begins with the collection's id."""
+    beginning = canonical({"collection": identity})[:-1]
+    found = versions.entries(connection, "kind = 'member' AND substr(body, 1, ?) = ?", (len(beginning), beginning))
+    return _ordered([member for member in found if not member.removed], identity)
 
 
 def _ordered(members: Sequence[Entry], identity: str) -> tuple[Entry, ...]:

@@ -1,5 +1,6 @@
 """Findings: what people wrote about units, in `findings.sqlite`. Nothing is ever deleted; what is removed can be brought back."""
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
 
 from core.errors import AtlasError, shown
@@ -75,6 +76,12 @@ class Findings:
         """The labels of a unit, each once, in alphabetical order."""
         return sorted({entry.current.text for entry in self.entries(unit=unit, kind="label")})
 
+    def known_labels(self) -> list[str]:
+        """Every label that any unit has, in alphabetical order."""
+        with connect(self._workspace, write=False) as connection:
+            rows = connection.execute("SELECT DISTINCT body FROM versions WHERE superseded = 0 AND kind = 'label' AND removed = 0")
+            return sorted(json.loads(row["body"])["label"] for row in rows)
+
     def rating(self, unit: UnitName) -> int | None:
         """The author's own rating of a unit."""
         with connect(self._workspace, write=False) as connection:
@@ -85,6 +92,12 @@ class Findings:
         """All versions of an entry, the newest first."""
         with connect(self._workspace, write=False) as connection:
             return versions.history(connection, identity)
+
+    @property
+    def number(self) -> int:
+        """Grows with every version that arrives: as long as it is the same, so is everything else."""
+        with connect(self._workspace, write=False) as connection:
+            return int(connection.execute("SELECT coalesce(max(number), 0) FROM versions").fetchone()[0])
 
     def changed_since(self, number: int) -> tuple[list[Entry], int]:
         """The entries, removed ones too, with a version that arrived here after `number` (0: all), and the number to ask with next."""

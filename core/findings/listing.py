@@ -36,13 +36,16 @@ class Wanted:
         return self != Wanted()
 
 
-def listed(findings: Findings, wanted: Wanted) -> list[Entry]:
-    """The entries that fit, what was changed last first. Raises AtlasError for a kind, rating or collection that there is not."""
+def listed(findings: Findings, wanted: Wanted, everything: Sequence[Entry] | None = None) -> list[Entry]:
+    """The entries that fit, what was changed last first. Raises AtlasError for a kind, rating or collection that there is not.
+
+    everything: `findings.entries()`, where it was read before.
+    """
     if wanted.kind and wanted.kind not in KINDS:
         raise AtlasError(f"“{shown(wanted.kind)}” is not a kind of finding: use {', '.join(KINDS)}.")
     if wanted.rating is not None and not LOWEST <= wanted.rating <= HIGHEST:
         raise AtlasError(f"{wanted.rating} is not a rating: choose {LOWEST} to {HIGHEST}.")
-    everything = findings.entries()
+    everything = findings.entries() if everything is None else everything
     found = [entry for entry in everything if wanted.unit is None or entry.unit == wanted.unit]
     if wanted.label:
         labelled = {entry.unit for entry in everything if entry.kind == "label" and entry.current.text == wanted.label}

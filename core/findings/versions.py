@@ -22,7 +22,7 @@ def new_id() -> str:
     return uuid.uuid4().hex
 
 
-def entries(connection: sqlite3.Connection, where: str = "1", values: Sequence[str] = ()) -> list[Entry]:
+def entries(connection: sqlite3.Connection, where: str = "1", values: Sequence[str | int] = ()) -> list[Entry]:
     """The entries that fit a condition, removed ones too, the one changed last first."""
     rows = connection.execute(f"SELECT {_NAMED} FROM versions WHERE superseded = 0 AND {where} ORDER BY entry", values)
     found = [to_entry([to_version(row) for row in tips]) for _, tips in groupby(rows, key=lambda row: row["entry"])]

@@ -63,7 +63,7 @@ def _section(server: Server, identity: str) -> None:
 
 
 def _acts(server: Server, shown: Collection) -> None:
-    with st.container(horizontal=True, gap="small", key="nf-acts-collection"):
+    with st.container(horizontal=True, vertical_alignment="center", gap="small", key="nf-acts-collection"):
         st.button("edit", key="collection-edit", type="tertiary", on_click=_edit, args=(shown.entry,))
         st.button("history", key="collection-history-toggle", type="tertiary", on_click=_toggle_history, args=(shown.id,))
         if shown.entry.current.parents and len(shown.entry.alternatives) == 1:

@@ -65,7 +65,7 @@ def _shown(entry: Entry) -> None:
 
 def _acts(server: Server, unit: UnitName, entry: Entry) -> None:
     opened = st.session_state.get(_HISTORY) == entry.id
-    with st.container(horizontal=True, gap="small", key=f"nf-acts-{entry.id}"):
+    with st.container(horizontal=True, vertical_alignment="center", gap="small", key=f"nf-acts-{entry.id}"):
         st.button("edit", key=f"nf-edit-{entry.id}", type="tertiary", on_click=begin, args=(unit, entry.kind, entry))
         if entry.kind == "explanation" and len(entry.alternatives) == 1:
             st.button(

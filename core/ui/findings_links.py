@@ -30,7 +30,7 @@ def linked(server: Server, unit: UnitName, entries: list[Entry]) -> None:
     members = [entry for entry in entries if entry.kind == "member"]
     if not members:
         return
-    titles = {collection.id: collection.title for collection in findings(server).collections.list()}
+    titles = findings(server).collections.titles()
     for entry in members:
         identity = str(entry.current.body["collection"])
         if identity in titles:
@@ -51,7 +51,7 @@ def alike_form(server: Server, unit: UnitName) -> None:
 
 def collect_form(server: Server, unit: UnitName) -> None:
     """Puts the unit at the end of a collection, a new one if there is none of the name. Raises AtlasError."""
-    titles = {collection.id: collection.title for collection in findings(server).collections.list()}
+    titles = findings(server).collections.titles()
     with st.container(horizontal=True, vertical_alignment="bottom"):
         st.selectbox(
             "Collection", list(titles), index=None, key=_COLLECTION, format_func=lambda one: str(titles.get(one, one)), width=360,
@@ -87,7 +87,7 @@ def _collect(server: Server, unit: UnitName, known: list[str]) -> None:
             raise AtlasError("Choose a collection, or type the title of a new one.")
         collections = findings(server).collections
         if chosen not in known:
-            called = [one.id for one in collections.list() if one.title.lower() == chosen.lower()]
+            called = [one for one, title in collections.titles().items() if title.lower() == chosen.lower()]
             chosen = called[0] if called else collections.create(chosen).id
         collections.add(chosen, [unit])
         st.session_state[_COLLECTION] = None

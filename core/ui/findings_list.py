@@ -7,6 +7,7 @@ import streamlit as st
 from core.errors import AtlasError
 from core.findings.checks import HIGHEST, LOWEST
 from core.findings.entry import KINDS, SOMEONE, Entry
+from core.findings.findings import Findings
 from core.findings.listing import Wanted, listed, to_csv
 from core.ui import nav, state, words
 from core.ui.address_fields import AddressFields
@@ -15,6 +16,7 @@ from core.ui.findings_entries import clipped
 from core.ui.prose import quiet
 from core.ui.server import Server
 from core.units import UnitName
+from core.workspace import Workspace
 
 PAGE_ROWS = 40
 KIND_NAMES = {
@@ -40,13 +42,21 @@ STYLE = """<style>
 </style>"""
 
 
+def everything(server: Server) -> tuple[Entry, ...]:
+    """All entries, read again only when something was written. Raises AtlasError."""
+    return _everything(str(server.workspace.path), findings(server).number)
+
+
+@st.cache_resource(max_entries=2, show_spinner=False)
+def _everything(workspace: str, number: int) -> tuple[Entry, ...]:
+    return tuple(Findings(Workspace.open(workspace)).entries())
+
+
 def filters(server: Server) -> Wanted:
     """The filters as the address has them. Raises AtlasError for a wrong one, after all were drawn."""
     known = findings(server)
-    everything = known.entries()
-    labels = sorted({entry.current.text for entry in everything if entry.kind == "label"})
-    authors = sorted({entry.current.by for entry in everything}, key=lambda name: (name == SOMEONE, name.lower()))
-    collections = {one.id: one.title for one in known.collections.list()}
+    labels, collections = known.known_labels(), known.collections.titles()
+    authors = sorted({entry.current.by for entry in everything(server)}, key=lambda name: (name == SOMEONE, name.lower()))
     fields = AddressFields("findings", ("page",))
     with st.container(key="findings-filters"):
         places = st.columns(5, vertical_alignment="bottom")
@@ -74,7 +84,7 @@ def forget() -> None:
 
 def findings_list(server: Server, wanted: Wanted) -> None:
     """A page of what fits. Raises AtlasError."""
-    found = listed(findings(server), wanted)
+    found = listed(findings(server), wanted, everything(server))
     if not found:
         if wanted.narrow:
             quiet("Nothing that was written fits.", small=False)
@@ -90,7 +100,7 @@ def findings_list(server: Server, wanted: Wanted) -> None:
     page = state.whole("page", "a page", 1, 100_000, 1) or 1
     if page > pages:
         raise AtlasError(f"Page {page} is out of range: there are {words.count(pages, 'page')}.")
-    titles = {one.id: one.title for one in findings(server).collections.list()}
+    titles = findings(server).collections.titles()
     first = (page - 1) * PAGE_ROWS
     shown = found[first : first + PAGE_ROWS]
     with st.container(horizontal=True, vertical_alignment="center", gap="small"):

@@ -48,23 +48,24 @@ def _section(server: Server, unit: UnitName) -> None:
 def _judged(server: Server, unit: UnitName, entries: list[Entry]) -> None:
     """Rating and labels: one line of fields that write as soon as they change."""
     known = findings(server)
+    me = known.author
     ratings = [entry.current for entry in entries if entry.kind == "rating"]
-    mine = next((int(rating.body["rating"]) for rating in ratings if rating.author == known.author), None)
+    mine = next((int(rating.body["rating"]) for rating in ratings if rating.author == me), None)
     labels = sorted({entry.current.text for entry in entries if entry.kind == "label"})
     stars, words = f"findings-rating-{unit}", f"findings-labels-{unit}"
     st.session_state[stars], st.session_state[words] = mine, labels
-    with st.container(horizontal=True, vertical_alignment="center", key="findings-judged"):
+    with st.container(horizontal=True, vertical_alignment="bottom", key="findings-judged"):
         st.segmented_control(
             "Your rating", range(LOWEST, HIGHEST + 1), key=stars, help=RATING_HELP, on_change=_rated, args=(server, unit, stars)
         )
-        offered = sorted({entry.current.text for entry in known.entries(kind="label")} | set(labels))
+        offered = known.known_labels()
         st.multiselect(
             "Labels", offered, key=words, accept_new_options=True, placeholder="choose or type", width=420,
             on_change=_labelled, args=(server, unit, words, labels),
         )  # fmt: skip
-        others = " · ".join(f"<bdi>{html.escape(one.by)}</bdi> {one.text}" for one in ratings if one.author != known.author)
+        others = " · ".join(f"<bdi>{html.escape(one.by)}</bdi> {one.text}" for one in ratings if one.author != me)
         if others:
-            st.html(f'<p class="nf-by">{others}</p>')
+            st.html(f'<p class="nf-by nf-others">{others}</p>')
         last = st.session_state.get(LAST)
         if last is not None and last[0] == unit:
             st.button(
