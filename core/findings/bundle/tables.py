@@ -27,6 +27,8 @@ def read_table(path: Path, form: Form, what: str) -> Any:
         return _read(path, form, what)
     except Refused:
         raise
+    except FileNotFoundError:
+        raise Refused(f"{what} is missing in the bundle.") from None
     except (pa.ArrowException, OSError, ValueError, KeyError, TypeError, MemoryError, OverflowError):
         raise Refused(f"{what} in the bundle is damaged.") from None
 
