@@ -7,7 +7,7 @@ import math
 from collections.abc import Sequence
 
 from core.autointerp.study_tables import Cell, Series
-from core.ui.scored_rows import inert
+from core.ui.spreadsheet import inert
 from core.ui.study_table import span
 
 CSV_COLUMNS = ("basis", "subject", "site", "layer", "mean_rho", "low", "high", "units", "undefined", "failed", "lookup_rho", "shuffled_rho")

@@ -12,6 +12,7 @@ import numpy.typing as npt
 from core.autointerp.scoring import correlation
 from core.store.explanation_view import ExplanationView, SimulationView
 from core.ui.explanation_rows import figure
+from core.ui.spreadsheet import inert
 from core.ui.tokens import Band, Heading, Row, pack
 from core.ui.unit_tables import number
 from core.vocab import Vocab
@@ -114,9 +115,9 @@ def tokens_csv(view: ExplanationView, found: Sequence[Pair]) -> str:
         for at in range(len(pair.true)):
             token, piece = (one.tokens[at], one.pieces[at]) if one.tokens else ("", "")
             probabilities = [""] * 11 if one.probabilities is None else [f"{value:.4g}" for value in one.probabilities[at].tolist()]
-            record = (view.identity, pair.place + 1, one.split, one.origin, one.context, _inert(one.document))
+            record = (view.identity, pair.place + 1, one.split, one.origin, one.context, inert(one.document))
             numbers = (_cell(value) for value in (pair.true[at], pair.simulated[at], pair.residual[at], one.simulated[at]))
-            writer.writerow([*record, at, token, _inert(piece), *numbers, one.scale, one.failed, *probabilities])
+            writer.writerow([*record, at, token, inert(piece), *numbers, one.scale, one.failed, *probabilities])
     return out.getvalue()
 
 
@@ -145,8 +146,3 @@ def _band(pair: Pair, blind: bool) -> Band:
 
 def _cell(value: float) -> str:
     return f"{value:.6g}" if math.isfinite(value) else ""
-
-
-def _inert(text: str) -> str:
-    """A cell that a spreadsheet would take for a formula is kept as text."""
-    return f"'{text}" if text[:1] in ("=", "+", "-", "@", "\t", "\r") else text

@@ -10,6 +10,7 @@ from typing import Any
 from core.causal.ioi_sentences import ORDERS, Pair
 from core.store.ioi import Sentences
 from core.ui import nav, words
+from core.ui.spreadsheet import inert
 from core.units import UnitName
 
 STYLE = """<style>
@@ -122,13 +123,19 @@ def to_csv(columns: Sequence[str], rows: Iterable[Mapping[Any, Any]]) -> bytes:
     writer = csv.writer(out, quoting=csv.QUOTE_NONNUMERIC)
     writer.writerow(columns)
     for row in rows:
-        writer.writerow(["" if isinstance(row[name], float) and math.isnan(row[name]) else row[name] for name in columns])
+        writer.writerow([_cell(row[name]) for name in columns])
     return out.getvalue().encode()
 
 
+def _cell(value: Any) -> Any:
+    return "" if isinstance(value, float) and math.isnan(value) else inert(value)
+
+
 def _marked(pair: Pair) -> str:
-    """The sentence with the indirect object in bold."""
-    before, _, after = pair.base.partition(pair.io)
+    """The sentence with the indirect object in bold: it stands where the template has it, for one name may begin another."""
+    differs = next(place for place, (one, two) in enumerate(zip(pair.base, pair.counterfactual, strict=False)) if one != two)
+    start = pair.base.rindex(" ", 0, differs) + 1
+    before, after = pair.base[:start], pair.base[start + len(pair.io) :]
     return f"{html.escape(before)}<b>{html.escape(pair.io)}</b>{html.escape(after)}"
 
 

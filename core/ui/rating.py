@@ -14,6 +14,7 @@ from core.findings.correlation import spearman
 from core.findings.ratings import HIGHEST, LOWEST, Rating
 from core.ui import theme
 from core.ui.explanation_rows import figure
+from core.ui.spreadsheet import inert
 
 BINS = 10
 """Spans of the score range from which explanations are drawn in turn."""
@@ -122,10 +123,7 @@ def _aside(identity: int) -> float:
 
 
 def _cell(value: Any) -> Any:
-    if value is None or value != value:
-        return ""
-    text = str(value)
-    return f"'{text}" if isinstance(value, str) and text[:1] in ("=", "+", "-", "@", "\t", "\r") else value
+    return "" if value is None or value != value else inert(value)
 
 
 def _title(text: str, colours: theme.Palette) -> dict[str, Any]:

@@ -4,7 +4,6 @@ import csv
 import io
 import math
 from collections.abc import Sequence
-from typing import Any
 
 import pandas as pd
 
@@ -15,6 +14,7 @@ from core.ui import nav
 from core.ui.explain_settings import COVERAGE, RHO
 from core.ui.explanation_rows import ROLE_TIPS, figure, interval
 from core.ui.snippets import chip, one_line
+from core.ui.spreadsheet import inert
 from core.ui.unit_rows import Column, Row
 
 COLUMNS = (
@@ -67,11 +67,6 @@ def frame_csv(frame: pd.DataFrame) -> bytes:
 def has_number(record: Record, name: str) -> bool:
     """Whether a cell holds a number."""
     return math.isfinite(number(record[name]))
-
-
-def inert(value: Any) -> Any:
-    """A text that a spreadsheet would take for a formula is kept as text."""
-    return f"'{value}" if isinstance(value, str) and value[:1] in ("=", "+", "-", "@", "\t", "\r") else value
 
 
 def _row(record: Record, peak: Record, snippets: bool) -> Row:

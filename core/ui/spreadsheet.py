@@ -1,6 +1,8 @@
 """Cells of CSV files that a spreadsheet would take for formulas."""
 
+from typing import Any
 
-def inert(text: str) -> str:
-    """The text, behind a quotation mark where a spreadsheet would take it for a formula (OWASP, “CSV Injection”)."""
-    return f"'{text}" if text[:1] in ("=", "+", "-", "@", "\t", "\r") else text
+
+def inert(value: Any) -> Any:
+    """A text stands behind a quotation mark where a spreadsheet would take it for a formula (OWASP, “CSV Injection”); the rest as it is."""
+    return f"'{value}" if isinstance(value, str) and value[:1] in ("=", "+", "-", "@", "\t", "\r") else value

@@ -8,7 +8,7 @@ import math
 from core.autointerp.comparison import Mean
 from core.autointerp.study_tables import Line, Table
 from core.ui.explanation_rows import figure
-from core.ui.scored_rows import inert
+from core.ui.spreadsheet import inert
 
 CSV_COLUMNS = (
     *("setting", "units", "failed", "undefined", "mean_rho", "low", "high", "over_units", "difference", "difference_low"),

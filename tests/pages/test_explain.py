@@ -9,7 +9,7 @@ from streamlit.testing.v1 import AppTest
 from core.autointerp.request import ExplainRequest, Setting
 from core.runs.registry import Registry
 from core.ui.explain_estimate import seconds, title
-from core.ui.scored_rows import inert
+from core.ui.spreadsheet import inert
 from core.units import UnitName
 from core.workspace import Workspace
 from tests.pages.conftest import OpenPage, alerts, bodies, components, shown

@@ -7,9 +7,11 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from core.causal.ioi_run import run_ioi
+from core.causal.ioi_sentences import Pair
 from core.runs.progress import Cancelled
 from core.runs.registry import Registry
 from core.subject.load import load_subject
+from core.ui.ioi_tables import pairs_html
 from core.workspace import Workspace
 from tests.models import make_tiny_model
 from tests.pages.conftest import OpenPage, alerts, bodies, shown
@@ -176,3 +178,11 @@ def test_a_run_that_was_stopped_shows_the_curves_that_it_finished(model: Workspa
     assert not tested.exception
     assert "3 of 8 finished" in shown(tested)
     assert any("it" in body and "half at" in body for body in bodies(tested))
+
+
+@pytest.mark.parametrize(("io", "other"), [("Sam", "Samuel"), ("Samuel", "Sam"), ("Chris", "Anna")])
+def test_the_indirect_object_is_marked_where_it_stands_though_its_letters_begin_another_name(io: str, other: str) -> None:
+    template = "At the park, {S} met {IO}, and {S} gave"
+    base, counterfactual = (template.format(S="Christian", IO=name) for name in (io, other))
+    pair = Pair("BABA", template, base, counterfactual, io, "Christian", other)
+    assert f"At the park, Christian met <b>{io}</b>, and Christian gave" in pairs_html([pair])
