@@ -23,7 +23,7 @@ from core.causal.patching import PatchedSet, Point
 from core.causal.support import Whole
 
 ONE_BY_ONE = 32
-CHOSEN = 256
+CHOSEN = 128
 """Greedy takes so many features one at a time; then an eighth of what it has together; and after `CHOSEN` it tries none again."""
 ROWS = 8
 """Texts that are differentiated at a time."""
