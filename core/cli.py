@@ -11,7 +11,15 @@ import os
 import sys
 from typing import NoReturn
 
-from core.commands import ablating_options, bases_options, explaining_options, findings_options, patching_options, steering_options
+from core.commands import (
+    ablating_options,
+    bases_options,
+    explaining_options,
+    findings_options,
+    patching_options,
+    sharing_options,
+    steering_options,
+)
 from core.commands.follow import INTERRUPTED, Interrupted
 from core.commands.text_options import add_model, add_text
 from core.errors import AtlasError, explain_os_error
@@ -30,6 +38,7 @@ _COMMANDS = {
     **ablating_options.COMMANDS,
     **steering_options.COMMANDS,
     **patching_options.COMMANDS,
+    **sharing_options.COMMANDS,
     **findings_options.COMMANDS,
     "rebuild": "core.commands.serving:rebuild",
     "serve": "core.commands.serving:serve",
@@ -104,6 +113,7 @@ def _parser() -> argparse.ArgumentParser:
     ablating_options.add_ablate(add)
     steering_options.add_steer(add)
     patching_options.add_ioi(add)
+    sharing_options.add_sharing(add)
     findings_options.add_findings(add, shared)
     add("rebuild", "Make the cache again from the runs.")
     serve = add("serve", "Open the dashboard.")

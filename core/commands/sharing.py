@@ -1,0 +1,93 @@
+"""Commands that share: `export`, `import` and `report`."""
+
+import argparse
+from dataclasses import asdict
+from pathlib import Path
+
+from core.commands.output import emit, note, printable, table
+from core.commands.work import take_in
+from core.findings.bundle.exporting import export_bundle
+from core.findings.bundle.importing import import_bundle
+from core.findings.findings import Findings
+from core.findings.report.page import write_report
+from core.ui import words
+from core.units import UnitName
+from core.workspace import Workspace
+
+
+def chosen(findings: Findings, what: list[str]) -> tuple[list[UnitName], list[str], str]:
+    """The units that are named, or in collections that are; the ids of these, and their titles. Raises AtlasError."""
+    units: list[UnitName] = []
+    collections: list[str] = []
+    titles: list[str] = []
+    for name in what:
+        if name.count("/") == 3:
+            units.append(UnitName.parse(name))
+            continue
+        found = findings.collections.find(name)
+        units += found.units
+        collections.append(found.id)
+        titles.append(found.title)
+    return list(dict.fromkeys(units)), collections, ", ".join(titles)
+
+
+def export(arguments: argparse.Namespace, workspace: Workspace) -> int:
+    """Write a bundle and say what is in it."""
+    findings = Findings(workspace)
+    units, collections, title = chosen(findings, arguments.what)
+    done = export_bundle(
+        workspace,
+        units,
+        Path(arguments.out).expanduser(),
+        run=arguments.run,
+        title=title,
+        findings=None if arguments.without_findings else findings,
+        collections=collections,
+    )
+    for remark in done.remarks:
+        note(remark)
+    rows = [
+        ["units", f"{done.units:,}"],
+        ["runs", f"{len(done.runs):,}"],
+        ["explanations", f"{done.explanations:,}"],
+        ["ablations", f"{done.effects:,}"],
+        ["words of people", f"{done.findings:,}"],
+    ]
+    emit(
+        arguments,
+        {**asdict(done), "path": str(done.path)},
+        [f"wrote {done.path} ({words.size(done.bytes)})", *table(rows, (1,))],
+    )
+    return 0
+
+
+def import_(arguments: argparse.Namespace, workspace: Workspace) -> int:
+    """Take in a bundle, bring the cache up to date, and say what was new."""
+    done = import_bundle(workspace, Path(arguments.file).expanduser(), findings=Findings(workspace))
+    remarks = take_in(workspace) if done.runs else []
+    for remark in remarks:
+        note(remark)
+    lines = [f"{printable(done.title) or Path(arguments.file).name}: {words.count(len(done.units), 'unit')}"]
+    if not done.changed:
+        lines.append("everything in it is here already: nothing was changed")
+    else:
+        lines += [f"new {run}" for run in done.runs]
+        lines += [f"here already: {run}" for run in done.known]
+        lines += [f"{words.count(done.findings, 'new word', 'new words')} of people"] if done.findings else []
+    if done.forked:
+        entries = words.count(done.forked, "entry was", "entries were")
+        lines.append(f"{entries} changed on both sides: both texts are shown until somebody merges them")
+    document = {**asdict(done), "units": [str(unit) for unit in done.units], "changed": done.changed, "notices": remarks}
+    emit(arguments, document, lines)
+    return 0
+
+
+def report(arguments: argparse.Namespace, workspace: Workspace) -> int:
+    """Write units as one HTML file."""
+    findings = Findings(workspace)
+    units, collections, title = chosen(findings, arguments.what)
+    about = "\n\n".join(findings.collections.find(one).description for one in collections)
+    done = write_report(workspace, units, Path(arguments.html).expanduser(), title=title, description=about, run=arguments.run)
+    document = {"path": str(done.path), "units": done.units, "bytes": done.bytes}
+    emit(arguments, document, [f"wrote {done.path} ({words.count(done.units, 'unit')}, {words.size(done.bytes)})"])
+    return 0

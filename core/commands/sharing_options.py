@@ -1,0 +1,26 @@
+"""The options of the commands that share: `export`, `import` and `report`."""
+
+import argparse
+from collections.abc import Callable
+
+COMMANDS = {
+    "export": "core.commands.sharing:export",
+    "import": "core.commands.sharing:import_",
+    "report": "core.commands.sharing:report",
+}
+_WHAT = "a unit, such as smollm2-135m-instruct/mlp.5/neurons/1352, or a collection: its title or id"
+
+
+def add_sharing(add: Callable[[str, str], argparse.ArgumentParser]) -> None:
+    """Add the commands."""
+    export = add("export", "Write units with all that is known of them into one file, for somebody without the model or the text.")
+    export.add_argument("what", nargs="+", metavar="UNIT|COLLECTION", help=_WHAT)
+    export.add_argument("--out", required=True, metavar="FILE", help="such as units.atlas.zip")
+    export.add_argument("--run", help="the index run to take them from; the one over most tokens if not given")
+    export.add_argument("--without-findings", action="store_true", help="leave out what people wrote on the units")
+    taking = add("import", "Take in the file that somebody exported. Doing so twice changes nothing.")
+    taking.add_argument("file", metavar="FILE")
+    report = add("report", "Write units as one HTML page that opens anywhere, without a network.")
+    report.add_argument("what", nargs="+", metavar="UNIT|COLLECTION", help=_WHAT)
+    report.add_argument("--html", required=True, metavar="FILE", help="such as units.html")
+    report.add_argument("--run", help="the index run to read; the one over most tokens if not given")

@@ -1,0 +1,155 @@
+"""Reports: one HTML file a choice of units, with nothing in it that runs, loads or is larger than promised."""
+
+import json
+import re
+from dataclasses import replace
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from core.cli import main
+from core.errors import AtlasError
+from core.findings.findings import Findings
+from core.findings.report.gathered import gather
+from core.findings.report.page import report_html, write_report
+from core.findings.report.text import escaped, levels
+from core.findings.report.unit import MOST_BYTES, unit_html
+from core.store.units import load_unit
+from core.units import UnitName
+from core.workspace import Workspace
+from tests.shared_bundle import UNITS, fill
+from tests.synthetic import write_synthetic_index
+
+_PARTS = "html head meta title style body main header nav article details summary"
+_WORDS = "h1 h2 h3 h4 p ol li a dl div dt dd blockquote table tr th td b i small span svg rect text path"
+ALLOWED = {*_PARTS.split(), *_WORDS.split()}
+
+
+class Found(HTMLParser):
+    """Every element and attribute of a page, and its text."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.elements: set[str] = set()
+        self.attributes: set[str] = set()
+        self.addresses: list[str] = []
+        self.words: list[str] = []
+        self.open: list[str] = []
+        self.feed(page)
+        self.close()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.add(tag)
+        self.attributes |= {name for name, _ in attrs}
+        self.addresses += [str(value) for name, value in attrs if name in ("href", "src", "action", "data", "srcset", "xlink:href")]
+        if tag not in ("meta",):
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.add(tag)
+
+    def handle_data(self, data: str) -> None:
+        if not self.open or self.open[-1] != "style":
+            self.words.append(data)
+
+
+@pytest.fixture(scope="module")
+def filled(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
+    workspace = Workspace.open(tmp_path_factory.mktemp("report") / "ws")
+    fill(workspace)
+    return workspace
+
+
+@pytest.fixture(scope="module")
+def hostile(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
+    workspace = Workspace.open(tmp_path_factory.mktemp("hostile") / "ws")
+    write_synthetic_index(workspace, hostile=True)
+    return workspace
+
+
+def test_a_report_has_everything_of_a_unit(filled: Workspace) -> None:
+    page = report_html(filled, UNITS)
+    words = "".join(Found(page).words)
+    view = load_unit(filled, UNITS[0])
+    for said in ("Fires on the word number 5.", "by Ada", "Strongest", "Top tokens", "What it writes", "Ablated", "Active together", "ρ"):
+        assert said in words, said
+    assert f"{int(view.stats['tokens']):,} tokens" in words
+    assert view.index.subject["weights_hash"] in words
+    explanation = gather(filled, UNITS[0]).explanations[0].headline()
+    assert explanation is not None
+    assert f"{explanation.score.rho:.3g}".replace("-", "−") in words
+    assert all(str(unit) in words for unit in UNITS)
+
+
+def test_a_report_asks_for_nothing_and_runs_nothing(filled: Workspace, hostile: Workspace) -> None:
+    units = [UnitName.parse(f"tiny/mlp.{layer}/neurons/{unit}") for layer in range(3) for unit in range(16)]
+    for page in (report_html(filled, UNITS, title="<script>1</script>"), report_html(hostile, units, description="<img src=x onerror=1>")):
+        found = Found(page)
+        assert found.open == []
+        assert found.elements <= ALLOWED
+        assert not [name for name in found.attributes if name.startswith("on") or name == "style"]
+        assert all(re.fullmatch(r"#u\d+", address) for address in found.addresses)
+        style = page[page.index("<style>") : page.index("</style>")]
+        assert not re.search(r"url\(|@import|expression", style)
+        assert "default-src 'none'" in page
+        assert not re.search("[\x00-\x08\x0b-\x1f\x7f\u200b-\u200f\u202a-\u202e\u2066-\u2069\ufeff]", page)
+
+
+def test_a_note_is_shown_as_it_was_written(filled: Workspace) -> None:
+    assert "&lt;script&gt;alert(1)&lt;/script&gt;" in report_html(filled, UNITS[:1])
+
+
+def test_a_unit_never_takes_more_than_its_room(hostile: Workspace) -> None:
+    """Also with long contexts of tokens that escape to many bytes, and with texts of the largest size everywhere."""
+    found = gather(hostile, UnitName.parse("tiny/mlp.0/neurons/0"))
+    record = found.view.bands["top"][0]
+    worst = int(max(range(found.vocab.size), key=lambda token: len(escaped(found.vocab.pieces([token])[0]))))
+    tokens, activations = np.full(4096, worst, np.int32), np.linspace(-1, 1, 4096, dtype=np.float32)
+    long = replace(record, tokens=tokens, activations=activations, position=2000, document="&" * 4000)
+    bands = {band: [long] * 20 for band in found.view.bands}
+    deep = {f"&{key}" * 100: "&" * 5000 for key in range(300)}
+    view = replace(found.view, bands=bands, provenance=deep)
+    made = unit_html(replace(found, view=view), "u0")
+    assert len(made.encode()) <= MOST_BYTES
+    assert made.endswith("</article>")
+    Found(made)
+
+
+def test_a_usual_report_is_far_below_the_limit(filled: Workspace, tmp_path: Path) -> None:
+    done = write_report(filled, UNITS, tmp_path / "four.html")
+    assert done.bytes == (tmp_path / "four.html").stat().st_size < 250_000 * len(UNITS)
+
+
+def test_marks_grow_with_the_activation_and_zero_has_none() -> None:
+    values = np.array([0, 0.001, 0.1, 0.5, 1, 2, -1], np.float32)
+    found = levels(values, 1.0)
+    assert found[:2] == ["", ""]
+    assert [int(mark[1:]) for mark in found[2:6]] == sorted(int(mark[1:]) for mark in found[2:6])
+    assert found[4:] == ["p15", "p15", "n15"]
+    assert levels(values, 0.0) == [""] * 7
+
+
+def test_the_command_writes_units_and_collections(filled: Workspace, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    collections = Findings(filled, "Ada").collections
+    collections.add(collections.create("Lists & more", "About <lists>").id, UNITS[:2])
+    out = tmp_path / "r.html"
+    assert main(["report", "Lists & more", str(UNITS[2]), "--html", str(out), "--json", "--workspace", str(filled.path)]) == 0
+    assert json.loads(capsys.readouterr().out)["units"] == 3
+    page = out.read_text("utf8")
+    assert "<h1>Lists &amp; more</h1>" in page
+    assert "About &lt;lists&gt;" in page
+    assert main(["report", str(UNITS[0]), "--html", str(tmp_path / "no" / "r.html"), "--workspace", str(filled.path)]) == 2
+    assert capsys.readouterr().err.startswith("error: ")
+
+
+def test_nothing_to_report_is_a_sentence(filled: Workspace, tmp_path: Path) -> None:
+    with pytest.raises(AtlasError, match="name at least one unit"):
+        write_report(filled, [], tmp_path / "r.html")
+    with pytest.raises(AtlasError, match="at most 200 units"):
+        write_report(filled, [UnitName.parse(f"tiny/mlp.0/neurons/{at}") for at in range(201)], tmp_path / "r.html")
+    assert list(tmp_path.iterdir()) == []
