@@ -22,6 +22,7 @@ STYLE = """<style>
 [class*="st-key-nf-entry-"] [data-testid="stVerticalBlock"] {gap: .25rem}
 [class*="st-key-nf-acts-"] button {min-height: 0; padding: 0 .1rem}
 [class*="st-key-nf-acts-"] button p {font-size: .8rem}
+[class*="st-key-nf-acts-"] [data-testid="stTooltipHoverTarget"] {display: flex}
 [class*="st-key-nf-acts-"] {min-height: 1.6rem}
 .nf-others {padding-bottom: .45rem}
 </style>"""
