@@ -270,3 +270,14 @@ def test_the_commands_write_a_collection_and_take_it_in(source: Workspace, tmp_p
     mine = json.loads(capsys.readouterr().out)
     assert shown["provenance"].pop("run") != mine["provenance"].pop("run")
     assert shown == mine
+
+
+def test_many_units_of_many_layers_come_through(workspace: Workspace, tmp_path: Path) -> None:
+    """More sites than sort by their names alone, and more units than a row group holds."""
+    large = Workspace.open(tmp_path / "large")
+    write_synthetic_index(large, n_layers=12, width=80)
+    units = [UnitName.parse(f"tiny/mlp.2/neurons/{unit}") for unit in range(0, 80, 2)]
+    units += [UnitName.parse(f"tiny/mlp.{layer}/neurons/{layer}") for layer in (11, 10, 1)]
+    take(workspace, exported(large, tmp_path / "many.atlas.zip", units))
+    for unit in units:
+        assert_same(load_unit(large, unit), load_unit(workspace, unit), str(unit))

@@ -27,6 +27,7 @@ from core.workspace import Workspace
 from tests.byte_tokenizer import ByteTokenizer
 from tests.models import make_tiny_model
 from tests.planted import QuietProgress
+from tests.shared_bundle import exported, fill, members
 from tests.steerable import steerable
 from tests.synthetic import write_synthetic_index
 from tests.synthetic_effects import write_synthetic_effect
@@ -217,3 +218,16 @@ def test_the_example_reads_the_peak_it_says_it_reads(workspace: Workspace, run: 
     _, activation, value = last.split()
     assert float(activation) == pytest.approx(float(value), rel=1e-3)
     assert float(value) > 0
+
+
+def test_a_bundle_is_documented(workspace: Workspace, tmp_path: Path) -> None:
+    fill(workspace)
+    held = members(exported(workspace, tmp_path / "four.atlas.zip"))
+    assert _keys("`manifest.json` of a bundle:") == json.loads(held["manifest.json"]).keys()
+    manifests = [json.loads(data) for name, data in held.items() if name.startswith("runs/") and name.endswith("/manifest.json")]
+    index = next(one for one in manifests if one["kind"] == "index" and one["dictionaries"])
+    assert index.keys() == _keys("Its `kind` says which form") | _keys("The manifest of a reduced index has these keys")
+    for end in ("units", "records", "positions"):
+        name = next(name for name in held if name.endswith(f"{end}.parquet") and name.startswith("runs/features"))
+        (tmp_path / "table.parquet").write_bytes(held[name])
+        assert _schema(tmp_path / "table.parquet").items() <= _columns(f"### {end}.parquet").items()

@@ -55,8 +55,12 @@ def _read(path: Path, form: Form, what: str) -> Any:
         size += sum(column.total_uncompressed_size for column in columns)
         if any(column.num_values < 0 or column.total_uncompressed_size < 0 for column in columns) or values > VALUES or size > BYTES:
             raise Refused(f"{what} in the bundle holds more than any that this program writes.")
-    texts = [leaves[i] for i in wanted if metadata.schema.column(i).physical_type == "BYTE_ARRAY"]
-    # Texts are read by dictionary: a text that stands a million times takes its room once, and is counted before it takes more.
+        for i, column in zip(wanted, columns, strict=True):
+            # Arrow reads lists of texts only as they are: at worst each of them is all that the column has.
+            if "." in leaves[i] and _is_text(metadata, i) and column.num_values * column.total_uncompressed_size > BYTES:
+                raise Refused(f"{what} in the bundle holds more than any that this program writes.")
+    # Other texts are read by dictionary: one that stands a million times takes its room once, and is counted before it takes more.
+    texts = [leaves[i] for i in wanted if "." not in leaves[i] and _is_text(metadata, i)]
     with pq.ParquetFile(path, read_dictionary=texts, pre_buffer=False) as file:
         table = file.read(columns=names, use_threads=False)
     if table.num_rows != metadata.num_rows:
@@ -70,6 +74,10 @@ def _read(path: Path, form: Form, what: str) -> Any:
     made.validate(full=True)
     _check(made, form, what)
     return made
+
+
+def _is_text(metadata: Any, leaf: int) -> bool:
+    return metadata.schema.column(leaf).physical_type == "BYTE_ARRAY"
 
 
 def _same(found: Any, kind: Any) -> bool:

@@ -54,7 +54,7 @@ def taken_index(workspace: Workspace, index: IndexInfo, held: Mapping[Site, Sequ
         "held": units,
         "kurtosis": {str(site): _median(index, site) for site in sites},
         "made": {str(site): made for site in sites if (made := _made(workspace, index, site))},
-        "late": {name: [str(site) for site in sites if path(site) is not None] for name, path in late.items()},
+        "late": {name: sorted(str(site) for site in sites if path(site) is not None) for name, path in late.items()},
     }
     manifest = json.loads(json.dumps(manifest))
     tables: dict[Place, Table] = {}

@@ -73,7 +73,7 @@ def _explanations(found: Gathered) -> str:
 
 def _explanation(one: ExplanationView) -> str:
     best = one.headline()
-    by = f"{one.author} · {one.explainer} · {one.setting}" + (f" · revision {one.step}" if one.step else "")
+    by = " · ".join(filter(None, dict.fromkeys([one.author, one.explainer, one.setting, f"revision {one.step}" if one.step else ""])))
     lines = [f"<blockquote><p>{escaped(one.text[:_SAID])}</p>", f'<p class="quiet">{escaped(by[:300])}</p>']
     if best is not None:
         same = [score for score in one.scores if (score.score.kind, score.split) == (best.score.kind, best.split)]
@@ -105,7 +105,8 @@ def _findings(found: Gathered) -> str:
     for entry in found.findings:
         for one in entry.alternatives:
             by = f'<p class="quiet">{escaped(entry.kind)} by {escaped(one.by)}</p>'
-            lines.append(f'<blockquote><p class="words">{escaped(one.text[:4000])}</p>{by}</blockquote>')
+            said = f"{one.text} of 5" if entry.kind == "rating" else one.text[:4000]
+            lines.append(f'<blockquote><p class="words">{escaped(said)}</p>{by}</blockquote>')
     shown = fitting(lines, _ROOM["findings"])
     more = f"<small> {len(shown)} of {len(lines)}</small>" if len(shown) < len(lines) else ""
     return f"<h3>What people wrote{more}</h3>{''.join(shown)}"
