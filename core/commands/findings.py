@@ -51,7 +51,7 @@ def _add(arguments: argparse.Namespace, workspace: Workspace, known: Findings) -
     elif arguments.collection is not None:
         _collect(arguments, known, unit)
     else:
-        text: str = sys.stdin.read(MAX_INPUT) if arguments.text == "-" else arguments.text
+        text = sys.stdin.read(MAX_INPUT) if arguments.text == "-" else str(arguments.text)
         save = known.explain if arguments.explanation else known.save_note
         base = () if arguments.entry is None else known.entry(arguments.entry).base
         _done(arguments, save(unit, text, entry=arguments.entry, base=base))

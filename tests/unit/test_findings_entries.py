@@ -5,6 +5,7 @@ import sqlite3
 import subprocess
 import sys
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -77,6 +78,33 @@ def test_the_second_of_two_writers_is_told_and_can_merge(workspace: Workspace) -
     with pytest.raises(Conflict):
         ada.undo(first.id, base=first.base)
     assert [version.text for version in ada.history(first.id)] == ["one, say both", "one, says Ada", "one"]
+
+
+def test_of_many_who_save_over_the_same_text_at_once_one_wins_and_the_others_are_told(workspace: Workspace) -> None:
+    note = Findings(workspace).save_note(UNIT, "begin")
+    told: list[Conflict] = []
+    ready = threading.Barrier(4)
+
+    def write(who: str, base: tuple[str, ...]) -> None:
+        ready.wait()
+        try:
+            Findings(workspace, who).save_note(UNIT, f"from {who}", entry=note.id, base=base)
+        except Conflict as conflict:
+            told.append(conflict)
+
+    for _ in range(5):
+        base = Findings(workspace).entry(note.id).base
+        told.clear()
+        threads = [threading.Thread(target=write, args=(who, base)) for who in ("a", "b", "c", "d")]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        now = Findings(workspace).entry(note.id)
+        assert len(told) == 3
+        assert {conflict.mine for conflict in told} | {now.current.text} == {"from a", "from b", "from c", "from d"}
+        assert all(conflict.entry == now for conflict in told)
+    assert len(Findings(workspace).history(note.id)) == 6
 
 
 def test_what_holds_already_is_not_written_again(workspace: Workspace) -> None:
@@ -179,7 +207,9 @@ def test_the_author_is_the_workspaces_until_somebody_is_named(workspace: Workspa
         (lambda f: f.collections.find("none"), "no collection"),
     ],
 )
-def test_what_may_not_be_written_is_a_sentence_and_leaves_nothing(workspace: Workspace, write: "type[object]", said: str) -> None:
+def test_what_may_not_be_written_is_a_sentence_and_leaves_nothing(
+    workspace: Workspace, write: Callable[[Findings], object], said: str
+) -> None:
     findings = Findings(workspace)
     with pytest.raises(AtlasError, match=said):
         write(findings)
