@@ -64,7 +64,7 @@ def under_way(run: str, drawn: tuple[int, str]) -> None:
     """Runs at work; when more of this index has been taken in, the page is drawn again."""
     active = server.registry.list(active=True)
     for each in active:
-        st.html(progress_html(each))
+        st.html(progress_html(each, server.registry))
     if generations(server).get(run, drawn) != drawn or not (active or behind(run)):
         st.rerun()
 

@@ -63,6 +63,7 @@ def run_train(workspace: Workspace, run_dir: Path, params: dict[str, Any], progr
         progress.update(done, total, "", "vectors")
 
     progress.stage("training")
+    progress.update(trainer.seen, total, "filling the buffer with activations", "vectors")
     try:
         trainer.run(tick, lambda one: _recovered(one, job, progress, total))
     except Cancelled:

@@ -55,7 +55,7 @@ def status(server: Server, run: Run, *, stopped: str, stoppable: str, name: bool
         st.html(
             f'<div class="na-run" role="status" style="border-top:0"><div class="na-run-head">{told}'
             f'<span class="na-state {run.state}">{state}</span>'
-            f'<span class="na-muted na-small na-num">{html.escape(progress_line(run))}</span></div>{bar}</div>'
+            f'<span class="na-muted na-small na-num">{html.escape(progress_line(run, server.registry))}</span></div>{bar}</div>'
         )
         if run.active:
             st.button(stoppable, key=f"stop-{run.id}", on_click=stop, args=(server, run.id), disabled=run.cancel_requested)

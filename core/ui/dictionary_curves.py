@@ -60,7 +60,11 @@ def _draw(server: Server, run: Run) -> None:
     found = load_curves(server.registry.folder(run.id))
     if not found:
         quiet(
-            "No point of a curve yet: the model is being loaded and the buffer filled." if run.active else "This run has no curves.",
+            "No point of a curve yet: this run waits for its turn."
+            if run.state == "queued"
+            else "No point of a curve yet: the model is being loaded and the buffer filled."
+            if run.active
+            else "This run has no curves.",
             small=False,
         )
         return

@@ -107,7 +107,7 @@ def _row(server: Server, run: Run) -> None:
         st.html(
             f'<div class="na-run" role="status" style="border-top:0"><div class="na-run-head">'
             f'<span class="na-state {run.state}">{run.state}</span>'
-            f'<span class="na-muted na-small na-num">{html.escape(progress_line(run))}</span></div>{bar}</div>'
+            f'<span class="na-muted na-small na-num">{html.escape(progress_line(run, server.registry))}</span></div>{bar}</div>'
         )
         if run.active:
             st.button("cancel", key=f"effect-cancel-{run.id}", disabled=run.cancel_requested, on_click=_cancel, args=(server, run.id))

@@ -148,7 +148,7 @@ def run_row(server: Server, run: Run, unit: UnitName) -> None:
         st.html(
             f'<div class="na-run" role="status"><div class="na-run-head"><b>{html.escape(title(run))}</b>'
             f'<span class="na-state {run.state}">{run.state}</span>'
-            f'<span class="na-muted na-small na-num">{html.escape(progress_line(run))}</span></div>{bar}</div>'
+            f'<span class="na-muted na-small na-num">{html.escape(progress_line(run, server.registry))}</span></div>{bar}</div>'
         )
         if run.active:
             st.button("cancel", key=f"explain-cancel-{run.id}", disabled=run.cancel_requested, on_click=_cancel, args=(server, run.id))

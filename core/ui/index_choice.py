@@ -105,7 +105,7 @@ def waiting(server: Server) -> None:
         return
     failed = next((run for run in server.registry.list() if run.kind == "index" and run.state in ("failed", "cancelled")), None)
     if failed is not None:
-        st.html(progress_html(failed))
+        st.html(progress_html(failed, server.registry))
         text = "No index has results yet. Take the last run up again, or start another one, on the Runs page."
     elif missing := missing_packages():
         text = (
@@ -140,4 +140,4 @@ def _live(server: Server, stage: str) -> None:
     if _stage(server) != stage:
         st.rerun()
     for run in _active(server):
-        st.html(progress_html(run))
+        st.html(progress_html(run, server.registry))

@@ -91,7 +91,7 @@ def _entry(server: Server, view: LiveRuns, run: Run, *, first: bool, shown: bool
     share = min(1.0, run.done / run.total) if run.total else 0.0
     bar = f'<div class="na-bar"><i style="width:{100 * share:.1f}%"></i></div>' if run.active else ""
     error = f'<div class="na-alert">{html.escape(run.error)}</div>' if run.error else ""
-    line = " · ".join(part for part in (progress_line(run), view.beside(server, run)) if part)
+    line = " · ".join(part for part in (progress_line(run, server.registry), view.beside(server, run)) if part)
     plain = ' style="border-top:0"' if first else ""
     with st.container(key=f"live_{run.id}", gap="small"):
         st.html(

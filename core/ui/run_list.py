@@ -12,7 +12,7 @@ from core.bases.run_titles import title as dictionary_title
 from core.causal import run_titles as causal
 from core.errors import AtlasError
 from core.runs.processes import tail
-from core.runs.registry import Run
+from core.runs.registry import Registry, Run
 from core.ui import nav, state, words
 from core.ui.explain_estimate import title as explained_title
 from core.ui.prose import facts, quiet, sentence
@@ -50,10 +50,10 @@ def title(run: Run) -> str:
     return " · ".join(str(part) for part in parts if part) or run.kind
 
 
-def progress_line(run: Run) -> str:
+def progress_line(run: Run, registry: Registry) -> str:
     """Where a run is: `1,024 of 4,096 contexts · 210 a second · 15 s left`."""
     if run.state == "queued":
-        return "waiting for the worker"
+        return f"waiting for the worker{_ahead(run, registry)}"
     parts = [run.stage or "starting: its libraries are being loaded"] if run.active else []
     if run.total:
         parts.append(f"{run.done:,} of {run.total:,} {run.unit}")
@@ -71,7 +71,20 @@ def progress_line(run: Run) -> str:
     return " · ".join(parts)
 
 
-def progress_html(run: Run) -> str:
+def _ahead(run: Run, registry: Registry) -> str:
+    """What the worker does before a queued run, and how to be sooner: a run of the batch lane may take an hour."""
+    others = registry.list(active=True)
+    now = next((one for one in others if one.lane == run.lane and one.state == "running"), None)
+    if now is None:
+        return ""
+    left = "" if now.seconds_left is None or now.done >= now.total else f" ({words.duration(now.seconds_left)} left)"
+    between = sum(one.lane == run.lane and one.state == "queued" and one.queued < run.queued for one in others)
+    more = f" and {words.count(between, 'run')} after it" if between else ""
+    sooner = "; to go before it, cancel that on Runs and resume it later" if run.lane == "batch" else ""
+    return f", which first does “{title(now)}”{left}{more}{sooner}"
+
+
+def progress_html(run: Run, registry: Registry) -> str:
     """Title, state, a thin bar and the line below it, as inert HTML."""
     done = min(1.0, run.done / run.total) if run.total else 0.0
     bar = f'<div class="na-bar"><i style="width:{100 * done:.1f}%"></i></div>' if run.active else ""
@@ -80,7 +93,7 @@ def progress_html(run: Run) -> str:
         f'<div class="na-run"><div class="na-run-head"><b>{html.escape(title(run))}</b>'
         f'<span class="na-state {run.state}">{run.state}</span>'
         f'<span class="na-muted na-small">{html.escape(run.id)} · {words.when(run.created)}</span></div>{bar}'
-        f'<div class="na-muted na-small na-num">{html.escape(progress_line(run))}</div>{error}</div>'
+        f'<div class="na-muted na-small na-num">{html.escape(progress_line(run, registry))}</div>{error}</div>'
     )
 
 
@@ -101,7 +114,7 @@ def _draw(server: Server, live: bool) -> None:
 
 def _entry(server: Server, run: Run, opened: bool) -> None:
     with st.container(key=f"run_{run.id}", gap="small"):
-        st.html(progress_html(run))
+        st.html(progress_html(run, server.registry))
         with st.container(horizontal=True, gap="small"):
             if run.active:
                 _button("Cancel", run, _cancel, server, disabled=run.cancel_requested)
