@@ -56,7 +56,10 @@ def ablate_section(server: Server, units: Sequence[Chosen], text: str) -> None:
         )
         request.check_here(server.workspace)
     except AtlasError as error:
-        (quiet if not units else sentence)(str(error))
+        if units:
+            sentence(str(error))
+        else:
+            quiet("Add a unit above: then the text can be read without it.")
         st.button("Ablate", key="ablate-start", disabled=True)
         return
     params = request.to_params()

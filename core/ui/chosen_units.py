@@ -67,6 +67,7 @@ def unit_fields(server: Server, units: list[Chosen], index: IndexInfo) -> None:
                 label_visibility="collapsed", help="Times the unit's maximum over its own text. Ablating does not use it.",
                 on_change=_changed, args=(units, place, key),
             )  # fmt: skip
+            st.html('<span class="na-muted na-small" style="white-space:nowrap">× its maximum, to steer</span>', width="content")
             st.button("remove", key=f"chosen-remove-{name}", type="tertiary", on_click=_remove, args=(units, place))
     if not units:
         quiet(

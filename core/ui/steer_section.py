@@ -41,7 +41,10 @@ def steer_section(server: Server, units: Sequence[Chosen], text: str) -> None:
         request = SteerRequest(names, strengths, text, index=state.raw("index") or None, **made)
         driven = request.driven(server.workspace)
     except AtlasError as error:
-        (quiet if not units else sentence)(str(error))
+        if units:
+            sentence(str(error))
+        else:
+            quiet("Add a unit above: then the model can write with it driven.")
         st.button("Write", key="steer-start", disabled=True)
         return
     told = ", ".join(
@@ -63,7 +66,7 @@ def steer_section(server: Server, units: Sequence[Chosen], text: str) -> None:
 def _fields(fields: AddressFields) -> dict[str, Any]:
     """The request's other parameters as they stand in the fields."""
     with st.container(key="steer-fields"):
-        places = st.columns([2, 2.2, 1, 1.2, 1, 1.2], vertical_alignment="bottom")
+        places = st.columns([1.55, 2.25, 1.35, 1.1, 0.9, 1.45], vertical_alignment="bottom")
     with places[0]:
         mode = fields.choice(
             "mode", "How", asked.MODES, "add", names=asked.MODE_NAMES.__getitem__, segmented=True,
@@ -75,7 +78,7 @@ def _fields(fields: AddressFields) -> dict[str, Any]:
             help="At every position, your text's included, or only at those of tokens that it writes: then the first one is the same.",
         )  # fmt: skip
     with places[2]:
-        tokens = fields.number("tokens", "Tokens", 1, asked.MOST_WRITTEN, 64)
+        tokens = fields.number("tokens", "Tokens", 1, asked.MOST_WRITTEN, 64, help="At most so many are written on each side.")
     with places[3]:
         temperature = fields.decimal("temperature", "Temperature", 0.0, help="0 takes the likeliest token each time; up to 5.")
     with places[4]:
