@@ -16,12 +16,12 @@ from core.ui.unit_rows import Column, unit_rows
 from core.units import NEURONS
 
 FIELDS = {
-    "text": ("Text in top records or tokens", "any text", 2.6),
-    "token": ("Top token", "a whole token", 1.3),
-    "layer": ("Layers", "0-5", 1.0),
-    "density": ("Density %", "<1", 1.0),
-    "kurtosis": ("Kurtosis", ">100", 1.0),
-    "max": ("Maximum", "2..10", 1.0),
+    "text": ("Text in top records or tokens", "any text", 2.6, "A piece of text, ignoring case."),
+    "token": ("Top token", "a whole token", 1.3, "One of the unit's top tokens, ignoring case and spaces."),
+    "layer": ("Layers", "0-5", 1.0, "One, or a range."),
+    "density": ("Density %", "<1", 1.0, "Share of tokens on which the unit is clearly active: <1, >5, 0.1..2."),
+    "kurtosis": ("Kurtosis", ">100", 1.0, "3 for a Gaussian, large for units that fire rarely and strongly."),
+    "max": ("Maximum", "2..10", 1.0, "Largest activation over the text."),
 }
 COLUMNS = (
     Column("density", "density", "Share of tokens on which the unit is clearly active: above 5 % of its largest magnitude"),
@@ -47,10 +47,10 @@ def forget() -> None:
 
 
 def fields() -> None:
-    places = st.columns([*(width for *_, width in FIELDS.values()), *([1.0] if len(kinds) > 1 else [])], vertical_alignment="bottom")
-    for place, (name, (label, hint, _)) in zip(places, FIELDS.items(), strict=False):
+    places = st.columns([*(width for *_, width, _ in FIELDS.values()), *([1.0] if len(kinds) > 1 else [])], vertical_alignment="bottom")
+    for place, (name, (label, hint, _, tip)) in zip(places, FIELDS.items(), strict=False):
         st.session_state[f"explore_{name}"] = state.raw(name)[:MAX_TEXT]
-        place.text_input(label, key=f"explore_{name}", placeholder=hint, max_chars=MAX_TEXT, on_change=changed, args=(name,))
+        place.text_input(label, key=f"explore_{name}", placeholder=hint, help=tip, max_chars=MAX_TEXT, on_change=changed, args=(name,))
     if len(kinds) > 1:
         st.session_state["explore_kind"] = state.raw("kind") if state.raw("kind") in kinds else ""
         places[-1].selectbox(

@@ -38,8 +38,8 @@ def submit(params: dict[str, Any], lane: Any) -> None:
     st.rerun()
 
 
-def show_sentences(sentences: Sentences) -> None:
-    """Some of the sentences, and the baseline where a run has measured it."""
+def show_sentences(sentences: Sentences) -> str | None:
+    """Some of the sentences, and the baseline where a run has measured it. Returns that run."""
     pairs, dropped = preview(server, sentences)
     st.html(pairs_html(pairs[:SHOWN_PAIRS]))
     left_out = f"; {len(dropped)} of our names are no single tokens of this model and are left out" if dropped else ""
@@ -50,10 +50,11 @@ def show_sentences(sentences: Sentences) -> None:
     found = next(measured, None)
     if found is not None:
         st.html(baseline_html(found.sentences))
-        return
+        return found.run
     quiet("How often the model names the indirect object itself is measured first with every run, or now:", small=False)
     if st.button("Measure the baseline", key="ioi_baseline"):
         submit(request.to_params(), "model")
+    return None
 
 
 def _of_sentences(params: dict[str, Any]) -> dict[str, Any]:
@@ -88,16 +89,17 @@ def shown_run() -> Run | None:
 server = setup()
 st.title("IOI")
 lead(
-    "“Then Anna and Mark met, and Mark gave a book to” wants “Anna”. Moving only some features towards a sentence that names somebody else "
-    "instead shows how few of them carry the answer."
+    "Indirect object identification: “Then Anna and Mark met, and Mark gave a book to” wants “Anna”. Moving only some features towards a "
+    "sentence that names somebody else instead shows how few of them carry the answer."
 )
 models = models_of(server)
 if not models:
     refuse("No model is known here yet: index one, or load one on the page Features.")
 heading("Sentences")
 sentences = attempt(lambda: sentence_fields(AddressFields("ioi"), models))
+above: str | None = None
 try:
-    show_sentences(told(sentences))
+    above = show_sentences(told(sentences))
 except AtlasError as error:
     if not isinstance(sentences, AtlasError):
         sentence(str(error))
@@ -109,6 +111,6 @@ try:
     run = shown_run()
     if run is not None and (server.registry.folder(run.id) / "manifest.json").is_file():
         # A curve that is finished while the run goes on is shown without being asked for.
-        st.fragment(results, run_every=LIVE_SECONDS if run.active else None)(server, run.id)
+        st.fragment(results, run_every=LIVE_SECONDS if run.active else None)(server, run.id, run.id != above)
 except AtlasError as error:
     sentence(str(error))

@@ -45,6 +45,11 @@ _SPARE_HELP = (
     "A feature that raised the KL by more than so many thresholds when it was last left out is not tried again until it comes near. "
     "0 tries every feature at every threshold, as published, and takes many times longer."
 )
+_PAIRS_HELP = (
+    "A sentence and its counterfactual, which has a third name in place of the indirect object, half of them in each order of names."
+)
+_BOS_HELP = "Whether the token that begins a text stands before each sentence."
+_AT_HELP = "What the activations of a site are read as: the features of a dictionary there, or the numbers themselves (neurons)."
 _SEEDS_HELP = "Each draws its own sentences, and the order in which the sweep visits features. The bands are over them."
 
 
@@ -70,13 +75,15 @@ def sentence_fields(fields: AddressFields, models: Sequence[str]) -> Sentences:
     with first:
         model = fields.choice("model", "Model", models, usual)
     with second:
-        pairs = fields.number("pairs", "Pairs", 1, MAX_PAIRS, USUAL_PAIRS)
+        pairs = fields.number("pairs", "Pairs", 1, MAX_PAIRS, USUAL_PAIRS, help=_PAIRS_HELP)
     with third:
         seeds = fields.number("seeds", "Seeds", 1, MAX_SEEDS, USUAL_SEEDS, help=_SEEDS_HELP)
     with fourth:
-        seed = fields.number("seed", "First seed", 0, min(MAX_SEED - MAX_SEEDS, 999_999_999), 0)
+        seed = fields.number(
+            "seed", "First seed", 0, min(MAX_SEED - MAX_SEEDS, 999_999_999), 0, help="The seeds are this one and those after it."
+        )
     with fifth:
-        bos = fields.choice("bos", "Beginning of text", list(_BOS), "auto", names=_BOS.__getitem__)
+        bos = fields.choice("bos", "Beginning of text", list(_BOS), "auto", names=_BOS.__getitem__, help=_BOS_HELP)
     with st.expander("Templates and words of your own"):
         given = {
             "templates": _lines(
@@ -111,7 +118,7 @@ def sentence_fields(fields: AddressFields, models: Sequence[str]) -> Sentences:
 def patch_fields(server: Server, fields: AddressFields, sentences: Sentences) -> IoiRequest:
     """The fields of the patching, and the whole request. Raises AtlasError."""
     there = offered(server.workspace, sentences.model)
-    chosen = fields.several("at", "Decompositions", list(there), usual_of(there), names=lambda key: named(key, there))
+    chosen = fields.several("at", "Decompositions", list(there), usual_of(there), names=lambda key: named(key, there), help=_AT_HELP)
     first, second, third = st.columns([3, 1, 1.3], vertical_alignment="bottom")
     with first:
         orders = fields.several("orders", "Orders of search", SEARCH_ORDERS, USUAL_ORDERS, names=ORDER_NAMES.__getitem__, help=_ORDER_HELP)

@@ -31,18 +31,19 @@ _SENTENCES = {"all": "all", "ABBA": "ABBA", "BABA": "BABA"}
 _SCALES = {"log": "logarithmic", "linear": "linear, to 512"}
 
 
-def results(server: Server, run: str) -> None:
-    """Everything of one run, or what is wrong with it in a sentence."""
+def results(server: Server, run: str, baseline: bool) -> None:
+    """Everything of one run, or what is wrong with it in a sentence. baseline: also that, where the page has not shown it already."""
     try:
-        _results(server, run)
+        _results(server, run, baseline)
     except AtlasError as error:
         sentence(str(error))
 
 
-def _results(server: Server, run: str) -> None:
+def _results(server: Server, run: str, baseline: bool) -> None:
     found = load_ioi(server.workspace, run)
-    heading("Baseline", f"{found.slug} · {run}")
-    st.html(baseline_html(found.sentences))
+    heading("Baseline", f"{found.slug} · {run}" if baseline else f"of {run}: above, below the sentences")
+    if baseline:
+        st.html(baseline_html(found.sentences))
     dropped = sorted({name for one in found.sentences for name in one.dropped})
     if dropped:
         quiet(f"{words.count(len(dropped), 'name')} of ours left out, no single token here: {', '.join(dropped[:12])}.")
