@@ -60,11 +60,11 @@ def converted(request: TrainRequest, shape: Shape | None) -> str:
     if request.kind != "tied":
         return ""
     if shape is None or request.head is not None:
-        return "The same α beside the mean are those beside the sum, divided by the width of the site."
+        return "An α beside the sum of the squared errors is the same as that α divided by the width of the site beside their mean."
     d = shape[Site.parse(request.site).kind]
     other, where = (request.alphas_beside_sum(d), "sum") if request.mse_reduction == "mean" else ([a / d for a in request.alphas], "mean")
     paper = ", as in the paper's code" if where == "mean" else ", as in the paper's equation"
-    return f"Beside the {where} of the squared errors{paper}: α {', '.join(f'{alpha:.4g}' for alpha in other)} (d = {d:,})."
+    return f"In the other convention, beside the {where} of the squared errors{paper}: α {', '.join(f'{alpha:.4g}' for alpha in other)} (d = {d:,})."
 
 
 def speed(request: TrainRequest | FitRequest, shape: Shape, runs: Sequence[Run]) -> Speed | None:

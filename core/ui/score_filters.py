@@ -60,7 +60,7 @@ def score_filters(server: Server, known: Mapping[str, list[str]], runs: pd.DataF
     studies = {f"study:{name}": f"study: {STUDIES[name].title if name in STUDIES else name}" for name in known["studies"]}
     sources = {ALL: "all runs", **studies, **names}
     with st.container(key="filters"):
-        places = st.columns([1.5, 2.4, 1.3, 1.2, 1.4, 1], vertical_alignment="bottom")
+        places = st.columns([1.9, 2.2, 1.3, 1.2, 1.4, 0.9], vertical_alignment="bottom")
         with places[0]:
             subject = fields.choice(
                 "subject", "Subject", known["subjects"], known["subjects"][0], help="The model whose units are explained."

@@ -29,8 +29,9 @@ def choice(name: str, what: str, options: Sequence[str], default: str) -> str:
     """One of `options` from the address. Raises AtlasError naming some of them."""
     text = raw(name) or default
     if text not in options:
-        some = ", ".join(options[:8]) + (" …" if len(options) > 8 else "")
-        raise AtlasError(f"“{shown(text)}” is not {what}: use {some}." if options else f"“{shown(text)}” is not {what}.")
+        named = [option for option in options if option]  # an empty one is none chosen, which the address leaves out
+        some = ", ".join(named[:8]) + (" …" if len(named) > 8 else ".")
+        raise AtlasError(f"“{shown(text)}” is not {what}: use {some}" if named else f"“{shown(text)}” is not {what}.")
     return text
 
 

@@ -32,7 +32,7 @@ def test_training_is_queued_as_the_address_says(workspace: Workspace, opened: Op
     assert alerts(page) == []
     said = shown(page)
     assert "2 dictionaries of 48 units over 24 numbers" in said
-    assert "Beside the sum of the squared errors, as in the paper's equation: α 12, 48 (d = 24)" in said
+    assert "In the other convention, beside the sum of the squared errors, as in the paper's equation: α 12, 48 (d = 24)" in said
     start(page).click().run()
     (run,) = [run for run in Registry(workspace).list() if run.kind == "sae"]
     request = TrainRequest.from_params(run.params)
