@@ -222,7 +222,9 @@ def test_content_under_the_name_of_another_run_is_refused(workspace: Workspace, 
     """Sound files, right hashes, but not what the run's name stands for: else a bundle could stand in for another one's run."""
     name = named(good, "mlp.1/units.parquet")
     units = table(good[name])
-    raised = units.set_column(units.column_names.index("max"), "max", pc.add(units.column("max"), pa.scalar(1, pa.float32())))
+    raised = units.set_column(
+        units.column_names.index("max"), "max", pc.call_function("add", [units.column("max"), pa.scalar(1, pa.float32())])
+    )
     sentence = refused(workspace, pack(tmp_path / "a.zip", {**good, name: parquet(raised)}))
     assert "does not hold what its name stands for" in sentence
 

@@ -47,7 +47,7 @@ def check(made: Reduced) -> None:
         raise Refused(f"A run of the kind “{made.kind}” in the bundle is not as this program writes it.") from None
 
 
-def _require(sound: bool, what: str) -> None:
+def _require(sound: bool | np.bool_, what: str) -> None:
     if not sound:
         raise Refused(f"{what} in the bundle is not as this program writes it.")
 
@@ -70,8 +70,8 @@ def _index(made: Reduced) -> None:
     check_slug(_text(piece["id"]), "slice")
     size, length = _whole(piece["contexts"]), _whole(piece["length"])
     _require(0 < size <= 8_000_000 and 0 < length <= LENGTH and isinstance(piece["bos"], bool), "The description of the text")
-    sources = cast(dict[str, Any], piece["sources"])
-    _require(isinstance(sources, dict) and all(type(count) is int for count in sources.values()), "The description of the text")
+    sources = piece["sources"]
+    _require(_is_table(sources) and all(type(count) is int for count in sources.values()), "The description of the text")
     counts = ("schema", "generation", "contexts_done", "contexts_total", "tokens_done")
     sound = manifest["state"] in ("partial", "complete") and all(_whole(manifest[name]) >= 0 for name in counts)
     _require(sound and isinstance(manifest["provenance"], dict), "The manifest of an index")
@@ -154,8 +154,12 @@ def _dictionary(said: dict[str, Any], made: dict[str, Any]) -> None:
     numbers = [said["units"], said["d_in"], *(said[name] for name in ("k", "head") if said.get(name) is not None)]
     texts = [said["family"], said["rule"], *(said[name] for name in ("weights_sha256",) if said.get(name) is not None)]
     _require(all(type(number) is int for number in numbers) and all(isinstance(text, str) for text in texts), what)
-    _require(isinstance(said.get("prepare") or {}, dict) and isinstance(made, dict), what)
+    _require(isinstance(said.get("prepare") or {}, dict) and _is_table(made), what)
     _require(all(_flat(value) for value in made.values()) and isinstance(made.get("alpha"), int | float | None), what)
+
+
+def _is_table(value: Any) -> bool:
+    return isinstance(value, dict)
 
 
 def _flat(value: Any) -> bool:

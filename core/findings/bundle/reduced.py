@@ -115,8 +115,7 @@ def renamed(table: Table, before: str, after: str) -> Table:
     if "explanation" not in table.column_names:
         return table
     at = table.column_names.index("explanation")
-    rest = pc.utf8_slice_codeunits(table.column(at), start=len(before))
-    named = pc.binary_join_element_wise(pa.scalar(after), rest.combine_chunks(), "")
+    named = pa.array([after + one[len(before) :] for one in table.column(at).to_pylist()], pa.string())
     return table.set_column(at, "explanation", named)
 
 
@@ -141,7 +140,7 @@ def _digest_array(digest: Any, array: Any) -> None:
         digest.update(array.value_lengths().to_numpy(zero_copy_only=False).astype("<i8").tobytes())
         _digest_array(digest, array.flatten())
     elif pa.types.is_string(kind) or pa.types.is_binary(kind):
-        digest.update(pc.binary_length(array).to_numpy(zero_copy_only=False).astype("<i8").tobytes())
+        digest.update(pc.call_function("binary_length", [array]).to_numpy(zero_copy_only=False).astype("<i8").tobytes())
         digest.update(b"".join(array.cast(pa.binary()).to_pylist()))
     else:
         values = array.to_numpy(zero_copy_only=False)

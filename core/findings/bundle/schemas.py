@@ -35,8 +35,9 @@ _WEIGHTS = ("bias", "threshold", "encoder_decoder_cosine")
 _FIGURES = ("rho", "low", "high", "r2", "explained", "record_rho")
 _LISTS = ("raised", "lowered", "before", "after")
 _SUMS = ("change", "direct", "before", "after")
-_LISTED = [(f"{name}_tokens", pa.list_(I32)) for name in _LISTS]
-_LISTED += [(f"{name}_{what}", pa.list_(F32)) for name in _LISTS for what in ("original", "ablated")]
+_LISTED = {f"{name}_tokens": pa.list_(I32) for name in _LISTS} | {
+    f"{name}_{what}": pa.list_(F32) for name in _LISTS for what in ("original", "ablated")
+}
 
 UNITS = Form(
     {"unit": I32, "tokens": I64, "nonzero": I64, **_same(_MOMENTS, F32), "bins": pa.list_(I16), "counts": pa.list_(I64)}
@@ -85,7 +86,7 @@ SIMULATIONS = Form(
 )
 ABLATED = Form(
     {"text": I16, "position": I16, "token": I32, "following": I32, "activations": pa.list_(F32), "fires": pa.bool_(), "kl": F64}
-    | {"log_p": F32, "change": F32, **dict(_LISTED)},
+    | {"log_p": F32, "change": F32, **_LISTED},
     undefined=frozenset(["log_p", "change"]),
 )
 VOCABULARY = Form({"token": I32, **_same(_SUMS, F32)}, undefined=frozenset(_SUMS), key="token")

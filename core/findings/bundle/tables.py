@@ -95,7 +95,7 @@ def _text_bytes(column: Any, what: str) -> int:
             continue
         if leaf.dictionary.null_count:
             raise Refused(f"{what} in the bundle is damaged.")
-        sizes = pc.binary_length(leaf.dictionary.cast(pa.binary())).to_numpy(zero_copy_only=False)
+        sizes = pc.call_function("binary_length", [leaf.dictionary.cast(pa.binary())]).to_numpy(zero_copy_only=False)
         if len(sizes) and sizes.max() > TEXT:
             raise Refused(f"{what} in the bundle has a text of {sizes.max():,} bytes, longer than any that this program writes.")
         indices = leaf.indices.drop_null().to_numpy(zero_copy_only=False)

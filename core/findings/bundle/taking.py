@@ -212,7 +212,7 @@ def _read(path: Path, form: Form, column: str | None = None, values: Collection[
     """The rows of a file whose `column` has one of some values, in file order. Raises FileNotFoundError and DamagedPart."""
     try:
         names = [name for name in pq.read_schema(path).names if name in form.columns]
-        filters = None if column is None else pc.is_in(pc.field(column), pa.array(sorted(values or ()), form.columns[column]))
+        filters = None if column is None else pc.field(column).isin(pa.array(sorted(values or ()), form.columns[column]))
         return pq.read_table(path, columns=names, filters=filters)
     except FileNotFoundError:
         path.stat()  # says which; Arrow does not
