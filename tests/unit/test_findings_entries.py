@@ -85,24 +85,24 @@ def test_of_many_who_save_over_the_same_text_at_once_one_wins_and_the_others_are
     told: list[Conflict] = []
     ready = threading.Barrier(4)
 
-    def write(who: str, base: tuple[str, ...]) -> None:
+    def write(text: str, base: tuple[str, ...]) -> None:
         ready.wait()
         try:
-            Findings(workspace, who).save_note(UNIT, f"from {who}", entry=note.id, base=base)
+            Findings(workspace, text[0]).save_note(UNIT, text, entry=note.id, base=base)
         except Conflict as conflict:
             told.append(conflict)
 
-    for _ in range(5):
-        base = Findings(workspace).entry(note.id).base
+    for n in range(5):
+        base, texts = Findings(workspace).entry(note.id).base, {f"{who}, time {n}" for who in "abcd"}
         told.clear()
-        threads = [threading.Thread(target=write, args=(who, base)) for who in ("a", "b", "c", "d")]
+        threads = [threading.Thread(target=write, args=(text, base)) for text in texts]
         for thread in threads:
             thread.start()
         for thread in threads:
             thread.join()
         now = Findings(workspace).entry(note.id)
         assert len(told) == 3
-        assert {conflict.mine for conflict in told} | {now.current.text} == {"from a", "from b", "from c", "from d"}
+        assert {conflict.mine for conflict in told} | {now.current.text} == texts
         assert all(conflict.entry == now for conflict in told)
     assert len(Findings(workspace).history(note.id)) == 6
 
