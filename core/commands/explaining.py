@@ -106,6 +106,8 @@ def _again(arguments: argparse.Namespace, workspace: Workspace, *, with_records:
     setting = _setting(arguments)
     if arguments.say is not None:
         explainer, unit = ExplainerChoice("by-hand", text=arguments.say), UnitName.parse(arguments.what)
+    elif arguments.what.count("/") == 3:
+        raise AtlasError("A unit needs a sentence about it: add --say SENTENCE, or name an explanation in place of the unit.")
     else:
         explainer, unit = ExplainerChoice("given", given=arguments.what), load_explanation(workspace, arguments.what).unit
     request = ExplainRequest((unit,), (replace(setting, explainer=explainer.checked()).asked(),), arguments.seed, budget_of(arguments))

@@ -15,7 +15,7 @@ from core.errors import AtlasError, shown
 from core.runs import lanes
 from core.runs.locks import dashboard_lock
 from core.runs.registry import Registry, Run
-from core.units import NEURONS, check_slug
+from core.units import NEURONS, check_slug, parse_sites
 from core.workspace import Workspace
 
 RECENT = 20
@@ -36,6 +36,7 @@ def index(arguments: argparse.Namespace, workspace: Workspace) -> int:
         }
     )
     request.check_here(None)
+    _check_layers(arguments, workspace)
     params = request.params()
     registry = Registry(workspace)
     known = registry.find_active("index", params)
@@ -45,18 +46,33 @@ def index(arguments: argparse.Namespace, workspace: Workspace) -> int:
     return _carry_out(arguments, workspace, run)
 
 
+def _known(arguments: argparse.Namespace, workspace: Workspace) -> str | None:
+    """The slug of the model that was named, where it was loaded here before."""
+    from core.index.request import DEFAULT_MODEL
+    from core.subject.info import registered, subject_info
+
+    model = DEFAULT_MODEL if arguments.model == "default" else absolute(arguments.model)
+    known = {slug: subject_info(workspace, slug).name_or_path for slug in registered(workspace)}
+    return next((slug for slug, place in known.items() if model in (slug, place)), None)
+
+
+def _check_layers(arguments: argparse.Namespace, workspace: Workspace) -> None:
+    """Raises AtlasError for a site that a known model does not have: said at once, and no failed run is left. A folder may have changed."""
+    from core.subject.info import subject_info
+
+    slug = None if Path(arguments.model).is_dir() else _known(arguments, workspace)
+    if slug is not None and arguments.sites is not None:
+        parse_sites(arguments.sites, subject_info(workspace, slug).n_layers)
+
+
 def _sites(arguments: argparse.Namespace, workspace: Workspace) -> str | None:
     """The sites as they were typed, else those that have the dictionary that was named. Raises AtlasError when there are none."""
     if arguments.sites is not None or arguments.basis in (None, NEURONS):
         return arguments.sites
     from core.bases import shelf
-    from core.index.request import DEFAULT_MODEL
     from core.store.catalog import shown_sites
-    from core.subject.info import registered, subject_info
 
-    model = DEFAULT_MODEL if arguments.model == "default" else absolute(arguments.model)
-    known = {slug: subject_info(workspace, slug).name_or_path for slug in registered(workspace)}
-    slug = next((slug for slug, place in known.items() if model in (slug, place)), None)
+    slug = _known(arguments, workspace)
     found = [] if slug is None else shelf.sites_of(workspace, slug, check_slug(arguments.basis, "basis"))
     if not found:
         there = sorted({one.info.name for one in shelf.shelved(workspace, slug)}) if slug is not None else []
@@ -217,6 +233,10 @@ def _about(run: Run) -> str:
         return run.error
     if told := run_titles.title(run.kind, run.params) or causal.title(run.kind, run.params):
         return told
+    if run.kind in ("explain", "puzzles"):
+        from core.ui.explain_estimate import title
+
+        return title(run.params)
     corpus = run.params.get("corpus")
     source = cast(dict[str, Any], corpus).get("source", "") if isinstance(corpus, dict) else ""
     basis = str(run.params.get("basis") or "")

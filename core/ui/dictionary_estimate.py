@@ -64,7 +64,8 @@ def converted(request: TrainRequest, shape: Shape | None) -> str:
     d = shape[Site.parse(request.site).kind]
     other, where = (request.alphas_beside_sum(d), "sum") if request.mse_reduction == "mean" else ([a / d for a in request.alphas], "mean")
     paper = ", as in the paper's code" if where == "mean" else ", as in the paper's equation"
-    return f"In the other convention, beside the {where} of the squared errors{paper}: α {', '.join(f'{alpha:.4g}' for alpha in other)} (d = {d:,})."
+    alphas = ", ".join(f"{alpha:.4g}" for alpha in other)
+    return f"In the other convention, beside the {where} of the squared errors{paper}: α {alphas} (d = {d:,})."
 
 
 def speed(request: TrainRequest | FitRequest, shape: Shape, runs: Sequence[Run]) -> Speed | None:

@@ -151,6 +151,10 @@ def test_the_baseline_is_asked_of_the_model_process_and_shown_when_it_is_there(m
     before = shown(tested).split("Patching")[0]
     assert "accuracy" in before
     assert "BABA" in before
+    assert shown(tested).count("accuracy, c.f.") == 1, "the run's own results do not show it once more"
+    other = open_page(model, "ioi", **query | {"pairs": "4"}, run=run.id)
+    assert "accuracy" not in shown(other).split("Patching")[0]
+    assert shown(other).count("accuracy, c.f.") == 1
 
 
 def test_a_finished_run_shows_curves_a_summary_and_ranked_features(patched: tuple[Workspace, str], open_page: OpenPage) -> None:

@@ -126,6 +126,22 @@ def test_a_run_that_has_finished_parts_is_resumed_wherever_its_last_attempt_ende
     assert "Retry" not in labels(tested)
 
 
+def test_a_queued_run_says_which_run_its_worker_does_first(workspace: Workspace, open_page: OpenPage) -> None:
+    registry = Registry(workspace)
+    first = registry.submit("index", PARAMS)
+    registry.submit("index", PARAMS | {"model": "second"})
+    registry.submit("index", PARAMS | {"model": "third"})
+    registry.claim_next("batch")
+    registry.submit("ioi", {"model": "tiny"}, lane="model")
+    said = shown(open_page(workspace, "runs"))
+    about = "waiting for the worker, which first does “tiny · embedded · mlp.all”"
+    assert f"{about}; to go before it, cancel that on Runs and resume it later" in said
+    assert f"{about} and 1 run after it; to go" in said
+    assert said.count(about) == 2, "the model process waits for nobody"
+    registry.finish(first.id)
+    assert "which first does" not in shown(open_page(workspace, "runs"))
+
+
 def test_a_running_run_says_what_it_does_from_its_first_moment(workspace: Workspace, open_page: OpenPage) -> None:
     registry = Registry(workspace)
     run = registry.submit("index", PARAMS)

@@ -226,6 +226,11 @@ def test_a_missing_path_is_said_before_anything_is_queued(workspace: Workspace, 
     assert Registry(workspace).list() == []
 
 
+def test_a_layer_that_a_known_model_lacks_is_said_before_anything_is_queued(indexed: Workspace, capsys: Capture) -> None:
+    assert "are 0 to" in _refused(indexed, capsys, "index", "--model", "tiny", "--sites", "mlp.0,mlp.99")
+    assert Registry(indexed).list() == []
+
+
 def test_an_index_fails_with_the_run_s_sentence(workspace: Workspace) -> None:
     (workspace.path / "empty").mkdir()
     done = _run(workspace, "index", "--model", str(workspace.path / "empty"), "--contexts", "4", "--json")

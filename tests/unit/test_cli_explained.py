@@ -154,6 +154,11 @@ def test_a_limit_that_cannot_be_kept_or_will_not_last_is_said_before_the_run_is_
     assert "will probably stop" not in said
 
 
+def test_a_unit_is_not_scored_without_a_sentence_about_it(explained: Workspace, capsys: Capture) -> None:
+    for command in ("score", "simulate"):
+        assert "add --say SENTENCE" in _refused(explained, capsys, command, "tiny/mlp.1/neurons/3")
+
+
 def test_a_named_model_restates_what_the_pattern_explainer_wrote(explained: Workspace, capsys: Capture) -> None:
     asked = ("explain", UNIT, "--controls", "lookup,paraphrase")
     assert "paraphrase control needs a language model" in _refused(explained, capsys, *asked)
