@@ -8,6 +8,8 @@ from core.commands.output import emit, note, printable, table
 from core.commands.work import take_in
 from core.findings.bundle.exporting import export_bundle
 from core.findings.bundle.importing import import_bundle
+from core.findings.exchange.openai import write_openai
+from core.findings.exchange.tables import write_table
 from core.findings.findings import Findings
 from core.findings.report.page import write_report
 from core.ui import words
@@ -32,9 +34,11 @@ def chosen(findings: Findings, what: list[str]) -> tuple[list[UnitName], list[st
 
 
 def export(arguments: argparse.Namespace, workspace: Workspace) -> int:
-    """Write a bundle and say what is in it."""
+    """Write a bundle, or another program's format, and say what is in it."""
     findings = Findings(workspace)
     units, collections, title = chosen(findings, arguments.what)
+    if arguments.format != "bundle":
+        return _exchange(arguments, workspace, units)
     done = export_bundle(
         workspace,
         units,
@@ -58,6 +62,17 @@ def export(arguments: argparse.Namespace, workspace: Workspace) -> int:
         {**asdict(done), "path": str(done.path)},
         [f"wrote {done.path} ({words.size(done.bytes)})", *table(rows, (1,))],
     )
+    return 0
+
+
+def _exchange(arguments: argparse.Namespace, workspace: Workspace, units: list[UnitName]) -> int:
+    """Write what other programs read, and say what their format cannot carry."""
+    write = {"openai": write_openai, "table": write_table}[arguments.format]
+    done = write(workspace, units, Path(arguments.out).expanduser(), run=arguments.run)
+    for lacking in done.not_carried:
+        note(f"not carried: {lacking}")
+    lines = [f"wrote {done.path} ({words.count(done.units, 'unit')}, {words.count(done.explanations, 'explanation')})"]
+    emit(arguments, {**asdict(done), "path": str(done.path)}, lines)
     return 0
 
 
