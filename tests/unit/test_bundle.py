@@ -1,6 +1,7 @@
 """Bundles: what goes out comes in again, equal in every number, without the model and the text; twice is once."""
 
 import json
+import os
 import zipfile
 from dataclasses import fields, is_dataclass
 from pathlib import Path
@@ -178,6 +179,17 @@ def test_a_damaged_run_is_mended_by_importing_again(workspace: Workspace, bundle
         load_unit(workspace, UNITS[0])
     assert take(workspace, bundle).runs == [run]
     load_unit(workspace, UNITS[0])
+
+
+def test_what_a_killed_import_left_is_swept_away_a_day_later(workspace: Workspace, bundle: Path) -> None:
+    old, new = workspace.scratch / "import-old", workspace.scratch / "export-new"
+    for folder in (old, new):
+        folder.mkdir()
+        (folder / "half.parquet").write_bytes(b"PAR1")
+    os.utime(old, (0, 0))
+    take(workspace, bundle)
+    assert (old.exists(), new.exists()) == (False, True)
+    assert [path.name for path in workspace.scratch.iterdir()] == ["export-new"]
 
 
 def test_steps_go_from_one_unit_that_came_to_the_next(workspace: Workspace, bundle: Path) -> None:

@@ -2,7 +2,9 @@
 
 import json
 import shutil
+import time
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol, cast
@@ -22,6 +24,8 @@ from core.store.ingest import verify
 from core.store.parts import DamagedPart
 from core.units import UnitName
 from core.workspace import Workspace, flush_folder
+
+_STALE_SECONDS = 86_400
 
 
 class FindingsMerge(Protocol):
@@ -63,6 +67,7 @@ def import_bundle(
     Raises AtlasError, Refused where the file is at fault, and then leaves everything as it was.
     """
     scratch = workspace.scratch / f"import-{uuid4().hex}"
+    remove_stale(workspace)
     try:
         scratch.mkdir(parents=True)
         staged = stage(path, scratch)
@@ -72,6 +77,14 @@ def import_bundle(
         raise explain_os_error(error, f"importing {path}") from None
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
+
+
+def remove_stale(workspace: Workspace) -> None:
+    """What an import or export left behind that was killed a day ago or earlier."""
+    for folder in [*workspace.scratch.glob("import-*"), *workspace.scratch.glob("export-*")]:
+        with suppress(FileNotFoundError):  # another one removes it just now
+            if folder.is_dir() and time.time() - folder.stat().st_mtime > _STALE_SECONDS:
+                shutil.rmtree(folder, ignore_errors=True)
 
 
 def _fit_subjects(workspace: Workspace, staged: Workspace) -> None:
