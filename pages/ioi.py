@@ -26,8 +26,14 @@ LIVE_SECONDS = 5.0
 RUNS = LiveRuns(
     lambda run: run.kind == "ioi",
     "Nothing has been patched here yet: start above, and progress and curves appear here.",
+    has_results=lambda run: run.active or published(run),
     forgets=("order", "sentences", "of"),
 )
+
+
+def published(run: Run) -> bool:
+    """Whether the run has found anything: a baseline at least."""
+    return (server.registry.folder(run.id) / "manifest.json").is_file()
 
 
 def submit(params: dict[str, Any], lane: Any) -> None:
@@ -109,7 +115,7 @@ heading("Runs")
 RUNS.draw(server)
 try:
     run = shown_run()
-    if run is not None and (server.registry.folder(run.id) / "manifest.json").is_file():
+    if run is not None and published(run):
         # A curve that is finished while the run goes on is shown without being asked for.
         st.fragment(results, run_every=LIVE_SECONDS if run.active else None)(server, run.id, run.id != above)
 except AtlasError as error:

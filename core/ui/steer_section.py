@@ -66,7 +66,8 @@ def steer_section(server: Server, units: Sequence[Chosen], text: str) -> None:
 def _fields(fields: AddressFields) -> dict[str, Any]:
     """The request's other parameters as they stand in the fields."""
     with st.container(key="steer-fields"):
-        places = st.columns([1.55, 2.25, 1.35, 1.1, 0.9, 1.45], vertical_alignment="bottom")
+        # Two rows: a window of a laptop would cut the choices off.
+        places = [*st.columns([1, 1.6]), *st.columns(4, vertical_alignment="bottom")]
     with places[0]:
         mode = fields.choice(
             "mode", "How", asked.MODES, "add", names=asked.MODE_NAMES.__getitem__, segmented=True,

@@ -8,6 +8,7 @@ from typing import Any
 
 import streamlit as st
 
+from core.runs.registry import Registry
 from core.store.catalog import IndexInfo, indexes
 from core.store.units import UnitView
 from core.ui import charts, nav, theme
@@ -129,10 +130,15 @@ def progress(workspace: Workspace, shown: IndexInfo) -> None:
             st.rerun()
         st.html(
             f'<p class="nu-partial" role="status"><b>partial:</b> {shown.contexts_done:,} of {shown.contexts_total:,} contexts. '
-            "The page follows the run.</p>"
+            f"{'The page follows the run.' if _at_work(workspace, shown.run) else 'The run was stopped: Runs resumes it.'}</p>"
         )
 
     watch()
+
+
+def _at_work(workspace: Workspace, run: str) -> bool:
+    """Whether the run goes on or waits to. One that the registry has lost does not."""
+    return any(one.id == run for one in Registry(workspace).list(active=True))
 
 
 def wrong(text: str, near: list[UnitName]) -> None:

@@ -176,6 +176,15 @@ def test_a_finished_run_shows_curves_a_summary_and_ranked_features(patched: tupl
     assert any("greedy" in said for said in alerts(tested))
 
 
+def test_a_run_that_failed_before_anything_does_not_hide_the_results_of_the_one_before(model: Workspace, open_page: OpenPage) -> None:
+    done(model, {**PARAMS, "first_seed": 9}, stop="acdc of neurons")
+    registry = Registry(model)
+    failed = registry.submit("ioi", {"model": "tiny", "pairs": 3})
+    registry.claim_next("batch")
+    registry.fail(failed.id, "It was not possible.")
+    assert "3 of 8 finished" in shown(open_page(model, "ioi", model="tiny", **ASKED))
+
+
 def test_a_run_that_was_stopped_shows_the_curves_that_it_finished(model: Workspace, open_page: OpenPage) -> None:
     run = done(model, {**PARAMS, "first_seed": 7}, stop="acdc of neurons")
     tested = open_page(model, "ioi", model="tiny", run=run, **ASKED)

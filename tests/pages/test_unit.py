@@ -9,6 +9,7 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from core.errors import AtlasError
+from core.runs.registry import Registry
 from core.store.units import load_unit
 from core.ui.records import record_list
 from core.units import UnitName
@@ -206,10 +207,20 @@ def test_a_run_under_way_says_how_far_it_is_and_newer_results_are_shown(workspac
     write_synthetic_index(workspace, state="partial")
     page = opened(unit="tiny/mlp.0/neurons/1")
     assert "64 of 128 contexts" in said(page)
+    assert "The run was stopped: Runs resumes it." in said(page)
     write_synthetic_index(workspace, state="complete", contexts=80, generation=2)
     page.run()
     assert "partial" not in said(page).replace(".nu-partial", "")
     assert ":2:" in records(page)["body"]["key"]
+
+
+def test_a_page_follows_the_run_only_while_it_is_at_work(workspace: Workspace, opened: Open) -> None:
+    registry = Registry(workspace)
+    run = registry.submit("index", {"model": "tiny"}).id
+    write_synthetic_index(workspace, run=run, state="partial")
+    assert "The page follows the run." in said(opened(unit="tiny/mlp.0/neurons/1"))
+    registry.request_cancel(run)
+    assert "The page follows the run." not in said(opened(unit="tiny/mlp.0/neurons/1"))
 
 
 def test_an_empty_workspace_says_what_would_fill_the_page(opened: Open) -> None:
