@@ -8,6 +8,7 @@ from core.commands.output import emit, note, printable, table
 from core.commands.work import take_in
 from core.findings.bundle.exporting import export_bundle
 from core.findings.bundle.importing import import_bundle
+from core.findings.exchange.neuronpedia import write_neuronpedia
 from core.findings.exchange.openai import write_openai
 from core.findings.exchange.tables import write_table
 from core.findings.findings import Findings
@@ -67,7 +68,7 @@ def export(arguments: argparse.Namespace, workspace: Workspace) -> int:
 
 def _exchange(arguments: argparse.Namespace, workspace: Workspace, units: list[UnitName]) -> int:
     """Write what other programs read, and say what their format cannot carry."""
-    write = {"openai": write_openai, "table": write_table}[arguments.format]
+    write = {"openai": write_openai, "neuronpedia": write_neuronpedia, "table": write_table}[arguments.format]
     done = write(workspace, units, Path(arguments.out).expanduser(), run=arguments.run)
     for lacking in done.not_carried:
         note(f"not carried: {lacking}")

@@ -8,7 +8,7 @@ COMMANDS = {
     "import": "core.commands.sharing:import_",
     "report": "core.commands.sharing:report",
 }
-FORMATS = ("bundle", "openai", "table")
+FORMATS = ("bundle", "openai", "neuronpedia", "table")
 _WHAT = "a unit, such as smollm2-135m-instruct/mlp.5/neurons/1352, or a collection: its title or id"
 
 
@@ -16,14 +16,14 @@ def add_sharing(add: Callable[[str, str], argparse.ArgumentParser]) -> None:
     """Add the commands."""
     export = add("export", "Write units with all that is known of them into one file, for somebody without the model or the text.")
     export.add_argument("what", nargs="+", metavar="UNIT|COLLECTION", help=_WHAT)
-    export.add_argument("--out", required=True, metavar="FILE", help="such as units.atlas.zip; a folder for openai")
+    export.add_argument("--out", required=True, metavar="FILE", help="such as units.atlas.zip; a folder for openai and neuronpedia")
     export.add_argument(
         "--as",
         dest="format",
         choices=FORMATS,
         default="bundle",
-        help="openai: NeuronRecord and scored explanations as JSON; table: explanations, scores and findings as CSV, or Parquet for a name "
-        "that ends so (bundle)",
+        help="openai: NeuronRecord and scored explanations; neuronpedia: gzipped lines in its layout; table: explanations, scores and "
+        "findings as CSV, or as Parquet where the name ends in .parquet (bundle)",
     )
     export.add_argument("--run", help="the index run to take them from; the one over most tokens if not given")
     export.add_argument("--without-findings", action="store_true", help="leave out what people wrote on the units")

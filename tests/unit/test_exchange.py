@@ -4,6 +4,7 @@ NEURON_EXPLAINER_PYTHON names a Python with PyPI neuron-explainer, see CONTRIBUT
 """
 
 import csv
+import gzip
 import json
 import os
 import subprocess
@@ -14,6 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from core.cli import main
+from core.findings.exchange.neuronpedia import write_neuronpedia
 from core.findings.exchange.openai import write_openai
 from core.findings.exchange.tables import SCHEMA, write_table
 from core.findings.findings import Findings
@@ -76,6 +78,38 @@ def test_neuron_explainer_loads_what_was_written(filled: Workspace, tmp_path: Pa
     assert loaded["explanation"] == "Fires on the word number 5."
     assert -1 <= loaded["score"] <= 1
     assert len(loaded["sequences"]) > 2
+
+
+def test_neuronpedia_lines_have_the_published_fields(filled: Workspace, tmp_path: Path) -> None:
+    units = [UnitName.parse(f"tiny/mlp.1/neurons/{unit}") for unit in (2, 5, 10)]
+    Findings(filled, "Ada").explain(units[0], "Names of months")
+    done = write_neuronpedia(filled, units, tmp_path)
+    place = tmp_path / "v1" / "tiny" / "1-mlp-neurons"
+    read = {
+        name: [json.loads(line) for line in gzip.decompress((place / name / "batch-0.jsonl.gz").read_bytes()).splitlines()]
+        for name in ("features", "activations", "explanations")
+    }
+    assert [row["index"] for row in read["features"]] == ["10", "2", "5"]  # as text, like theirs
+    view = load_unit(filled, units[1])
+    row = read["features"][2]
+    assert row["hookName"] == "blocks.1.mlp.hook_post"
+    assert row["maxActApprox"] == pytest.approx(view.stats["max"])
+    assert len(row["freq_hist_data_bar_values"]) == len(row["freq_hist_data_bar_heights"])
+    assert sum(row["freq_hist_data_bar_heights"]) <= view.stats["tokens"]
+    assert view.effects is not None
+    assert row["pos_str"] == [one.text for one in view.effects.raised]
+    mine = [one for one in read["activations"] if one["index"] == "5"]
+    assert [one["maxValue"] for one in mine if one["binMin"] == -1][:1] == [pytest.approx(view.stats["max"], rel=1e-4)]
+    assert all(one["values"][one["maxValueTokenIndex"]] == one["maxValue"] for one in mine)
+    assert all(len(one["tokens"]) == len(one["values"]) for one in mine)
+    assert {(one["index"], one["typeName"]) for one in read["explanations"]} == {("5", "neuron-atlas_pattern"), ("2", "human")}
+    assert done.explanations == 2
+    assert (place / "features" / "batch-0.jsonl.gz").read_bytes() == _again(filled, units, tmp_path / "again")
+
+
+def _again(workspace: Workspace, units: list[UnitName], folder: Path) -> bytes:
+    write_neuronpedia(workspace, units, folder)
+    return (folder / "v1" / "tiny" / "1-mlp-neurons" / "features" / "batch-0.jsonl.gz").read_bytes()
 
 
 def test_undefined_numbers_are_null_and_the_scale_is_named(filled: Workspace, tmp_path: Path) -> None:
