@@ -125,7 +125,8 @@ def _texts(workspace: Workspace, subject: Subject, request: EffectRequest, units
 def _check_positions(request: EffectRequest, length: int, what: str) -> None:
     beyond = next((place for place in request.positions or () if place >= length), None)
     if beyond is not None:
-        raise AtlasError(f"Position {beyond} is past the end: {what} has {length:,} tokens, numbered from 0.")
+        # The page counts tokens from 1, the command line and the files from 0.
+        raise AtlasError(f"Token {beyond + 1} (position {beyond}) is past the end: {what} has {length:,} tokens.")
 
 
 def _document(

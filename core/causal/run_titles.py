@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any, cast
 
 PAGE = "ablate_steer"
+_LONGEST = 40
 
 
 def title(kind: str, params: Mapping[str, Any]) -> str:
@@ -23,8 +24,12 @@ def title(kind: str, params: Mapping[str, Any]) -> str:
     units = [str(unit) for unit in cast(list[Any], params.get("units") or [])]
     many = units[0].partition("/")[2] if len(units) == 1 else f"{len(units)} units"
     text = " ".join(str(params.get("text") or "").split())
-    parts = (f"{'Steer with' if kind == 'steer' else 'Ablate'} {many}", units[0].partition("/")[0] if units else "", text[:40])
+    parts = (f"{'Steer with' if kind == 'steer' else 'Ablate'} {many}", units[0].partition("/")[0] if units else "", _short(text))
     return " · ".join(part for part in parts if part)
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST].rstrip()}…"
 
 
 def results(kind: str, run: str, params: Mapping[str, Any]) -> tuple[str, dict[str, str]] | None:

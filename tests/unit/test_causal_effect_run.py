@@ -204,8 +204,8 @@ def test_the_model_lane_does_the_run_and_it_is_found_as_the_newest_of_its_unit(w
 
 
 BAD: list[tuple[dict[str, Any], str]] = [
-    ({"text": " the cat", "positions": [2]}, "Position 2 is past the end: the text has 2 tokens"),
-    ({"positions": [200]}, "Position 200 is past the end: the longest record"),
+    ({"text": " the cat", "positions": [2]}, r"Token 3 \(position 2\) is past the end: the text has 2 tokens"),
+    ({"positions": [200]}, r"Token 201 \(position 200\) is past the end: the longest record"),
     ({"positions": [256]}, "256 is not a position"),
     ({"positions": [-1]}, "-1 is not a position"),
     ({"positions": []}, "No position was chosen"),
