@@ -24,7 +24,7 @@ def test_a_text_search_narrows_the_list_and_a_row_opens_the_unit(browser: Browse
     with viewing(browser, real) as view:
         view.open("explore")
         everything = total(view)
-        view.page.get_by_label("Top token").fill("might")
+        view.page.get_by_role("textbox", name="Top token").fill("might")
         view.page.keyboard.press("Enter")
         view.asks(token="might")
         expect(view.page.locator("tr.row").filter(has_text="mlp.22/91").first).to_be_visible(timeout=PATIENCE)
