@@ -54,7 +54,7 @@ def killed(workspace: Workspace, kind: str, params: dict[str, Any], lane: Lane, 
     registry = Registry(workspace)
     run = registry.submit(kind, params, lane=lane)
     command = [sys.executable, "-c", CHILD, function, str(calls), "--workspace", str(workspace.path), "--lane", lane]
-    done = subprocess.run(command, cwd=ROOT, env={**os.environ, "OMP_NUM_THREADS": "1"}, timeout=120, check=False)
+    done = subprocess.run(command, cwd=ROOT, env={**os.environ, "OMP_NUM_THREADS": "1"}, timeout=400, check=False)
     assert done.returncode == -signal.SIGKILL
     found = registry.get(run.id)
     assert (found.state, found.interrupted) == ("failed", True)
