@@ -11,6 +11,7 @@ from core.runs.registry import Run
 from core.store import explanation_queries
 from core.store.effects import EffectRun, EffectView, effects_of, load_effect, load_effect_run
 from core.store.explanation_view import load_explanation
+from core.store.recipes import flatten
 from core.store.texts import load_vocab
 from core.store.units import UnitView
 from core.ui import charts, nav, state, words
@@ -24,7 +25,6 @@ from core.ui.records import write_view
 from core.ui.run_list import progress_line
 from core.ui.server import BACKGROUND_ENV, Server
 from core.ui.tokens import View, token_view
-from core.ui.unit_sections import flatten
 from core.ui.unit_tables import file_name, signed, significant
 from core.units import UnitName
 from core.vocab import Vocab

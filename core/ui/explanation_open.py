@@ -8,6 +8,7 @@ import streamlit as st
 
 from core.errors import AtlasError
 from core.store.explanation_view import ExplanationView
+from core.store.recipes import flatten
 from core.store.texts import load_vocab
 from core.ui import charts, theme
 from core.ui.explanation_charts import overlay, scatter
@@ -16,7 +17,6 @@ from core.ui.explanation_rows import figure, interval
 from core.ui.prose import facts, quiet, sentence
 from core.ui.server import Server
 from core.ui.tokens import View, token_view
-from core.ui.unit_sections import flatten
 from core.ui.unit_tables import number
 
 _VIEW = "explanation-view"

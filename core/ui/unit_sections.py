@@ -1,15 +1,13 @@
 """The parts of the Unit page around its records: heading with statistics, chart, tables, progress, provenance."""
 
 import html
-import json
 import math
-from collections.abc import Mapping
-from typing import Any
 
 import streamlit as st
 
 from core.runs.registry import Registry
 from core.store.catalog import IndexInfo, indexes
+from core.store.recipes import flatten
 from core.store.units import UnitView
 from core.ui import charts, nav, theme
 from core.ui.bars import bar_tables
@@ -158,23 +156,3 @@ def provenance(data: UnitData) -> None:
         recipe |= {"dictionary": data.feature.feature.dictionary, "dictionary made": data.feature.recipe or "not on the shelf any more"}
     lines = "".join(f"<dt>{html.escape(key)}</dt><dd>{html.escape(value)}</dd>" for key, value in flatten(recipe))
     st.html(f'<dl class="na-facts nu-facts">{lines}</dl>')
-
-
-def flatten(recipe: Mapping[str, Any], before: str = "") -> list[tuple[str, str]]:
-    """Nested items as (dotted name, text)."""
-    found: list[tuple[str, str]] = []
-    for key, value in recipe.items():
-        name = f"{before}{key}".replace("_", " ")
-        if isinstance(value, Mapping) and value:
-            found += flatten(value, f"{name}: ")
-        elif value is None:
-            found.append((name, "none"))
-        elif isinstance(value, bool):
-            found.append((name, "yes" if value else "no"))
-        elif isinstance(value, int):
-            found.append((name, f"{value:,}" if abs(value) >= 10_000 and "seed" not in name else str(value)))
-        elif isinstance(value, str | float):
-            found.append((name, str(value)))
-        else:
-            found.append((name, json.dumps(value, ensure_ascii=False)))
-    return found

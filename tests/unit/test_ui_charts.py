@@ -9,10 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from core.index.bins import BINS, EDGES, bin_of
+from core.store.recipes import flatten
 from core.ui.bars import Line, Table, pack_tables
 from core.ui.charts import BARS, bars, histogram
 from core.ui.layer_charts import MEASURES, Measure, layer_figure
-from core.ui.unit_sections import flatten, significant
+from core.ui.unit_sections import significant
 from core.ui.unit_tables import number, percent, token_name
 
 

@@ -97,18 +97,20 @@ def stage_apart(path: Path, scratch: Path) -> Staged:
 
 
 def _said(manifest: dict[str, Any]) -> tuple[str, list[str], list[str]]:
-    """Title, units and runs as the bundle's manifest has them."""
+    """Title, units and runs as the bundle's manifest has them. Raises Refused."""
+    damaged = Refused("The manifest of the bundle is damaged.")
     try:
         title, names = manifest["title"], list(manifest["units"])
         for name in names:
             UnitName.parse(name)
         runs = [check_slug(str(one["run"]), "run") for one in manifest["runs"]]
         sound = isinstance(title, str) and len(title) <= _TITLE and 0 < len(names) <= UNITS
-        if sound and len(set(names)) == len(names) and len(set(runs)) == len(runs):
-            return title, names, runs
+        sound = sound and len(set(names)) == len(names) and len(set(runs)) == len(runs)
     except (KeyError, TypeError, AttributeError, ValueError, AtlasError):
-        pass  # told below
-    raise Refused("The manifest of the bundle is damaged.")
+        raise damaged from None
+    if not sound:
+        raise damaged
+    return title, names, runs
 
 
 def _run(folder: Path, run: str) -> Reduced:

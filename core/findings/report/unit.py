@@ -1,6 +1,5 @@
 """One unit in a report: sections of HTML, the important ones first, until the room for a unit is used up."""
 
-import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -9,6 +8,7 @@ from core.findings.report.histogram import histogram
 from core.findings.report.text import escaped, fitting, number, record, table, token
 from core.store.effects import EffectToken
 from core.store.explanation_view import ExplanationView, ScoreView
+from core.store.recipes import flatten
 from core.store.units import UnitView
 
 MOST_BYTES = 240_000
@@ -197,20 +197,9 @@ def _coactive(found: Gathered) -> str:
 
 
 def _provenance(recipe: Mapping[str, Any]) -> str:
-    lines = (f"<dt>{escaped(name[:200])}</dt><dd>{escaped(value[:1000])}</dd>" for name, value in _flatten(recipe))
+    lines = (f"<dt>{escaped(name[:200])}</dt><dd>{escaped(value[:1000])}</dd>" for name, value in flatten(recipe))
     shown = "".join(fitting(lines, _ROOM["provenance"]))
     return f'<details><summary>Provenance: where these numbers come from</summary><dl class="facts">{shown}</dl></details>'
-
-
-def _flatten(recipe: Mapping[str, Any], before: str = "") -> list[tuple[str, str]]:
-    found: list[tuple[str, str]] = []
-    for key, value in recipe.items():
-        name = f"{before}{key}".replace("_", " ")
-        if isinstance(value, dict) and value:
-            found += _flatten(value, f"{name}: ")
-        else:
-            found.append((name, value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)))
-    return found
 
 
 def _bytes(parts: list[str]) -> int:
