@@ -60,8 +60,6 @@ def show(asked: Asked, data: UnitData) -> None:
     unit_sections.statistics(data)
     target = Target(asked.name, asked.index, state.raw("run"))
     unit_explanations.explanations(server, target)
-    effect(server, target, data.view)
-    findings_section(server, target)
     with st.container(key="unit-body"):
         text, side = st.columns([3, 2], gap="large")
         with text:
@@ -71,6 +69,8 @@ def show(asked: Asked, data: UnitData) -> None:
     if clicked:
         unit_steps.go(clicked)
         st.rerun()
+    effect(server, target, data.view)
+    findings_section(server, target)
     provenance(data)
     unit_steps.steps(place, server, found, asked)
 
