@@ -2,11 +2,11 @@
 
 import streamlit as st
 
-from core.ui import nav
+from core.ui import login, nav
 from core.ui.setup import mark_app, setup
 
 mark_app()
-page = nav.declare()
+page = nav.declare(menu=login.is_in())
 st.set_page_config(page_title=f"{page.title} · Neuron Atlas")
 setup()
 nav.arrived(page)

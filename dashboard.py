@@ -5,6 +5,7 @@
 
 import atexit
 import os
+import shutil
 import signal
 import sys
 from pathlib import Path
@@ -13,15 +14,21 @@ import streamlit as st
 from starlette.middleware import Middleware
 from streamlit.runtime.pages_manager import PagesManager
 
+from core.access import login_files
+from core.fence import fence
 from core.ui.addresses import OneDeep
+from core.workspace import READ_ONLY_ENV, WORKSPACE_ENV
 
 # app.py declares its pages, so the folder `pages/` is not Streamlit's to list. `st.navigation` says so too, but when it is first called the
 # first visit has been answered already, with a window “Page not found” for any path that Streamlit did not find in that folder.
 PagesManager.uses_pages_directory = False
 
 
-def run(port: int) -> None:
-    """Serve until the process is asked to end, and then end in order: what it started is ended too."""
+def run(port: int, host: str = "127.0.0.1", base: str = "") -> None:
+    """Serve until the process is asked to end, and then end in order: what it started is ended too.
+
+    host: the address to listen at. base: the path below which the pages are, for a reverse proxy.
+    """
     asked: list[int] = []
 
     def end(number: int, _: object) -> None:
@@ -37,13 +44,18 @@ def run(port: int) -> None:
             os._exit(0)
 
     atexit.register(leave_at_once)  # the first to be registered is the last to be called
+    if own := os.environ.get(READ_ONLY_ENV):
+        atexit.register(shutil.rmtree, own, ignore_errors=True)
+        fence(Path(os.environ[WORKSPACE_ENV]))
     signal.signal(signal.SIGINT, end)
     signal.signal(signal.SIGTERM, end)
-    app = st.App(Path(__file__).with_name("app.py"), middleware=[Middleware(OneDeep)])
+    app = st.App(Path(__file__).with_name("app.py"), middleware=[Middleware(OneDeep, base)])
     app.run(
         config={
-            "server.address": "127.0.0.1",
+            "server.address": host,
             "server.port": port,
+            "server.baseUrlPath": base,
+            "secrets.files": [str(path) for path in login_files()],
             "server.headless": True,
             "browser.gatherUsageStats": False,
         }
@@ -51,4 +63,4 @@ def run(port: int) -> None:
 
 
 if __name__ == "__main__":
-    run(int(sys.argv[1]))
+    run(int(sys.argv[1]), *sys.argv[2:])

@@ -9,6 +9,7 @@ import importlib
 import io
 import os
 import sys
+import tempfile
 from typing import NoReturn
 
 from core.commands import (
@@ -61,7 +62,8 @@ def main(argv: list[str] | None = None) -> int:
     arguments = _parser().parse_args(argv)
     module, _, name = _COMMANDS[arguments.command].partition(":")
     try:
-        workspace = Workspace.open(arguments.workspace)
+        own = tempfile.mkdtemp(prefix="neuron-atlas-") if getattr(arguments, "read_only", False) else None
+        workspace = Workspace.open(arguments.workspace, own)
         status: int = getattr(importlib.import_module(module), name)(arguments, workspace)
         sys.stdout.flush()
         return status
@@ -119,6 +121,10 @@ def _parser() -> argparse.ArgumentParser:
     serve = add("serve", "Open the dashboard.")
     serve.add_argument("--port", type=int, default=8501, help="(8501)")
     serve.add_argument("--no-browser", action="store_true", help="do not open a browser")
+    serve.add_argument("--read-only", action="store_true", help="browse and search only; beside another dashboard, too")
+    serve.add_argument("--host", metavar="ADDRESS", help="listen there, such as 0.0.0.0: with --read-only or a login (127.0.0.1)")
+    serve.add_argument("--base-path", metavar="PATH", help="the path below which a reverse proxy shows it, such as atlas")
+    serve.add_argument("--login", metavar="FILE", help="a TOML file with [auth] and [access]: who may come in (docs/serving.md)")
     return parser
 
 

@@ -15,6 +15,13 @@ class AtlasError(Exception):
     """A sentence for the person at the screen. Never wraps a traceback."""
 
 
+class ReadOnly(AtlasError):
+    """Something was asked for that would write, where everything is only to be read."""
+
+    def __init__(self) -> None:
+        super().__init__("This is open read-only, so nothing can be started, changed or saved: ask whoever keeps the workspace to do it.")
+
+
 def shown(text: str) -> str:
     """Something a person typed, as a sentence may quote it: at most 60 characters, unprintable ones as dots."""
     return "".join(c if c.isprintable() else "·" for c in text[:60])

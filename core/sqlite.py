@@ -1,6 +1,11 @@
-"""What the SQLite files of a workspace share: waiting, WAL, numbered migrations, transactions, and the sentences for what goes wrong."""
+"""What the SQLite files of a workspace share: waiting, WAL, numbered migrations, transactions, and the sentences for what goes wrong.
+
+Where a workspace is only to be read, its files are read through `snapshot`: SQLite itself never comes near them.
+"""
 
 import sqlite3
+import tempfile
+import threading
 import time
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
@@ -9,6 +14,11 @@ from pathlib import Path
 from core.errors import AtlasError
 
 BUSY_SECONDS = 30.0
+_SETTLED_SECONDS = 0.05
+"""Longer than the clock of any usual file system stands still: two writes that far apart have different times."""
+_Stamp = tuple[tuple[int, int, int] | None, ...]
+_snapshots: dict[Path, tuple[_Stamp, bytes]] = {}
+_snapshotting = threading.Lock()
 
 
 @contextmanager
@@ -43,6 +53,84 @@ def migrate(connection: sqlite3.Connection, path: Path, migrations: Sequence[str
             for statement in filter(str.strip, migrations[number].split(";")):
                 connection.execute(statement)
             connection.execute(f"PRAGMA user_version = {number + 1}")
+
+
+def snapshot(path: Path, migrations: Sequence[str]) -> sqlite3.Connection:
+    """The file as it is now, in memory, to be read only: no lock, no file beside it, no right to write and no owner that waits is needed.
+
+    What the log beside the file holds is in it; a file of an older program is migrated, and one that is not there is empty. It is
+    read again when it has changed. Raises AtlasError as `version` does, and sqlite3.DatabaseError for a damaged file.
+    """
+    with _snapshotting:
+        stamp = _stamp(path)
+        kept = _snapshots.get(path)
+        if kept is None or kept[0] != stamp:
+            stamp, content = _read_whole(path)
+            with sqlite3.connect(":memory:", isolation_level=None) as connection:
+                if content:
+                    connection.deserialize(content)
+                migrate(connection, path, migrations)
+                kept = _snapshots[path] = stamp, connection.serialize()
+            connection.close()
+    connection = sqlite3.connect(":memory:", isolation_level=None)
+    connection.deserialize(kept[1])
+    connection.execute("PRAGMA query_only = ON")
+    return connection
+
+
+def _read_whole(path: Path) -> tuple[_Stamp, bytes]:
+    """File and log of one moment, as one file without a log. Raises AtlasError when they change all the time."""
+    log = _log(path)
+    end = time.monotonic() + BUSY_SECONDS
+    while time.monotonic() < end:
+        stamp = _stamp(path)
+        if any(one is not None and abs(time.time_ns() - one[1]) < _SETTLED_SECONDS * 1e9 for one in stamp):
+            time.sleep(_SETTLED_SECONDS)  # another write just now would not show in the times
+            continue
+        try:
+            content = path.read_bytes() if stamp[0] is not None else b""
+            logged = log.read_bytes() if stamp[1] is not None else b""
+        except FileNotFoundError:
+            continue
+        if _stamp(path) == stamp:
+            return stamp, _without_log(_merged(content, logged) if logged else content)
+    raise AtlasError(f"{path} changed all the time for {BUSY_SECONDS:.0f} seconds: try again when less is being written.")
+
+
+def _merged(content: bytes, logged: bytes) -> bytes:
+    """What SQLite makes of a file and its log, on copies of both."""
+    with tempfile.TemporaryDirectory(prefix="neuron-atlas-") as folder:
+        copy = Path(folder) / "copy.sqlite"
+        copy.write_bytes(content)
+        _log(copy).write_bytes(logged)
+        connection = sqlite3.connect(copy, isolation_level=None)
+        try:
+            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        finally:
+            connection.close()
+        return copy.read_bytes()
+
+
+def _without_log(content: bytes) -> bytes:
+    """The same with the two bytes of the header that say “WAL” saying “no log”: in memory there is none."""
+    return content[:18] + b"\x01\x01" + content[20:] if content[18:20] == b"\x02\x02" else content
+
+
+def _stamp(path: Path) -> _Stamp:
+    """Changes whenever the file or its log does. Both None where neither is there."""
+    return tuple(_seen(one) for one in (path, _log(path)))
+
+
+def _seen(path: Path) -> tuple[int, int, int] | None:
+    try:
+        found = path.stat()
+    except FileNotFoundError:
+        return None
+    return found.st_ino, found.st_mtime_ns, found.st_size
+
+
+def _log(path: Path) -> Path:
+    return path.with_name(f"{path.name}-wal")
 
 
 def use_wal(connection: sqlite3.Connection) -> None:

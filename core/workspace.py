@@ -10,27 +10,40 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypedDict
 
-from core.errors import AtlasError, explain_os_error
+from core.errors import AtlasError, ReadOnly, explain_os_error
 
 WORKSPACE_ENV = "NEURON_ATLAS_WORKSPACE"
+READ_ONLY_ENV = "NEURON_ATLAS_READ_ONLY"
+"""Names a folder of this process's own. Then workspaces are only read, and what has to be written on the way goes there."""
 SCHEMA = 1
 _DEFAULT = Path(__file__).resolve().parent.parent / "data" / "workspace"
 
 
 @dataclass(frozen=True)
 class Workspace:
-    """Paths inside the workspace. Nothing outside `path` is ever written."""
+    """Paths inside the workspace. Nothing outside `path` is ever written.
+
+    own: where the workspace is only to be read, the folder that takes cache and scratch instead; then nothing in `path` is written.
+    """
 
     path: Path
+    own: Path | None = None
 
     @classmethod
-    def open(cls, path: str | Path | None = None) -> "Workspace":
-        """Open or create the workspace at `path`, $NEURON_ATLAS_WORKSPACE or data/workspace. Raises AtlasError."""
+    def open(cls, path: str | Path | None = None, own: str | Path | None = None) -> "Workspace":
+        """Open or create the workspace at `path`, $NEURON_ATLAS_WORKSPACE or data/workspace. Raises AtlasError.
+
+        With `own`, else $NEURON_ATLAS_READ_ONLY, it is opened to be read, and has to be there.
+        """
         chosen = Path(path or os.environ.get(WORKSPACE_ENV) or _DEFAULT).expanduser().absolute()
-        workspace = cls(chosen)
+        own = own or os.environ.get(READ_ONLY_ENV)
+        workspace = cls(chosen, Path(own).absolute() if own else None)
         marker = chosen / "workspace.json"
         try:
-            for folder in (workspace.subjects, workspace.corpora, workspace.bases, workspace.runs, workspace.scratch):
+            if workspace.read_only and not marker.exists():
+                raise AtlasError(f"There is no workspace at {chosen} to read: choose another folder with --workspace.")
+            folders = (workspace.subjects, workspace.corpora, workspace.bases, workspace.runs) if not workspace.read_only else ()
+            for folder in (*folders, workspace.scratch):
                 folder.mkdir(parents=True, exist_ok=True)
             if not marker.exists():
                 write_json(marker, {"schema": SCHEMA})
@@ -44,6 +57,16 @@ class Workspace:
                 f"The workspace {chosen} was made by a newer Neuron Atlas (layout {found}, this one reads {SCHEMA}): update the program."
             )
         return workspace
+
+    @property
+    def read_only(self) -> bool:
+        """Whether nothing in it may be written."""
+        return self.own is not None
+
+    def check_writable(self) -> None:
+        """Called first by whatever writes into the workspace or starts work that does. Raises ReadOnly."""
+        if self.read_only:
+            raise ReadOnly
 
     @property
     def subjects(self) -> Path:
@@ -64,7 +87,7 @@ class Workspace:
     @property
     def scratch(self) -> Path:
         """Locks, logs, addresses of running processes and notes: safe to delete when nothing runs."""
-        return self.path / "scratch"
+        return (self.own or self.path) / "scratch"
 
     @property
     def registry(self) -> Path:
@@ -72,7 +95,7 @@ class Workspace:
 
     @property
     def cache(self) -> Path:
-        return self.path / "cache.duckdb"
+        return (self.own or self.path) / "cache.duckdb"
 
 
 def write_json(path: Path, value: Any) -> None:

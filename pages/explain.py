@@ -6,7 +6,7 @@ from core.autointerp.request import ExplainRequest
 from core.errors import AtlasError
 from core.runs.registry import Run
 from core.store.explanation_queries import scored
-from core.ui import explain_settings, state, unit_choice
+from core.ui import explain_settings, nav, state, unit_choice
 from core.ui.address_fields import AddressFields
 from core.ui.explain_form import attempt, cannot_start, start_button, told
 from core.ui.explain_runs import explain_runs, shown_run
@@ -61,7 +61,7 @@ def results(server: Server, run: Run) -> None:
         except AtlasError as error:
             quiet(str(error))
 
-    heading("Results", run.id, link=("distribution by layer and more", f"/scores?run={run.id}"))
+    heading("Results", run.id, link=("distribution by layer and more", nav.address("scores", {"run": run.id})))
     st.fragment(draw, run_every=LIVE_SECONDS if run.active else None)()
 
 
@@ -71,7 +71,8 @@ if not ready(server):
     waiting(server)
     st.stop()
 lead("Explain many units in one run: a sentence for each, and a number for how well its activations can be predicted from the words alone.")
-form(server)
+if not server.read_only:
+    form(server)
 heading("Runs")
 try:
     explain_runs(server, wanted, none="Nothing has been explained yet. Choose units above and start: progress and results appear here.")

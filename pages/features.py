@@ -90,7 +90,8 @@ server = setup()
 st.title("Features")
 lead("A dictionary writes a site's activations as a few of many directions: features, each a unit that can be looked at like a neuron.")
 everything = entries(server.workspace)
-said(lambda: make(server, everything))
+if not server.read_only:
+    said(lambda: make(server, everything))
 run = said(shown_run)
 if not everything or state.raw("run") or any(run.active for run in RUNS.found(server)):
     said(lambda: runs(server, run))

@@ -81,6 +81,21 @@ def patch(sentences: Sentences | AtlasError) -> None:
         submit(request.to_params(), "batch")
 
 
+def ask() -> str | None:
+    """The forms. Returns the run whose baseline they show."""
+    heading("Sentences")
+    sentences = attempt(lambda: sentence_fields(AddressFields("ioi"), models))
+    above: str | None = None
+    try:
+        above = show_sentences(told(sentences))
+    except AtlasError as error:
+        if not isinstance(sentences, AtlasError):
+            sentence(str(error))
+    heading("Patching")
+    patch(sentences)
+    return above
+
+
 def shown_run() -> Run | None:
     """The run that the address names, else the newest. Raises AtlasError for one of another kind."""
     asked = state.raw("run")
@@ -99,18 +114,9 @@ lead(
     "sentence that names somebody else instead shows how few of them carry the answer."
 )
 models = models_of(server)
-if not models:
+if not models and not server.read_only:
     refuse("No model is known here yet: index one, or load one on the page Features.")
-heading("Sentences")
-sentences = attempt(lambda: sentence_fields(AddressFields("ioi"), models))
-above: str | None = None
-try:
-    above = show_sentences(told(sentences))
-except AtlasError as error:
-    if not isinstance(sentences, AtlasError):
-        sentence(str(error))
-heading("Patching")
-patch(sentences)
+above = None if server.read_only else ask()
 heading("Runs")
 RUNS.draw(server)
 try:

@@ -6,10 +6,11 @@ from core.errors import AtlasError
 from core.findings.ratings import Ratings
 from core.ui import rate_form
 from core.ui.prose import lead, sentence
-from core.ui.setup import setup
+from core.ui.setup import only_to_write, setup
 
 server = setup()
 st.title("Rate")
+only_to_write(server)
 lead(
     "How well does what was simulated (teal) match what is true (amber)? Neither score nor author is shown.",
     "Scores are worth trusting where they agree with such ratings: the figure shows whether they do.",

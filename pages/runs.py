@@ -11,11 +11,12 @@ from core.ui.setup import refuse, setup
 server = setup()
 st.title("Runs")
 try:
-    nothing_yet = not server.registry.list(limit=1)
-    with st.expander("Start an index", expanded=nothing_yet or state.raw("new") == "1"):
-        started = index_form(server)
-    if started is not None:
-        state.write(run=started.id, new=None)
+    if not server.read_only:
+        nothing_yet = not server.registry.list(limit=1)
+        with st.expander("Start an index", expanded=nothing_yet or state.raw("new") == "1"):
+            started = index_form(server)
+        if started is not None:
+            state.write(run=started.id, new=None)
     run_list(server)
 except AtlasError as error:
     refuse(str(error))

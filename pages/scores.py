@@ -23,9 +23,9 @@ ENDS = 6
 """How many of the best and of the worst are shown."""
 
 
-def nothing_yet() -> None:
+def nothing_yet(server: Server) -> None:
     lead("Nothing has been scored yet. An explanation is scored by how well a simulator predicts the unit's activations from its words.")
-    if st.button("Explain units"):
+    if not server.read_only and st.button("Explain units"):
         nav.open_page("explain")
 
 
@@ -130,7 +130,7 @@ if not known["subjects"]:
     if not ready(server):
         waiting(server)
     else:
-        nothing_yet()
+        nothing_yet(server)
     st.stop()
 try:
     asked = score_filters(server, known, runs(server.cache))

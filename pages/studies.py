@@ -158,7 +158,8 @@ def studies(server: Server) -> None:
     if not ready(server):
         waiting(server)
         return
-    form(server)
+    if not server.read_only:
+        form(server)
     heading("Runs")
     try:
         explain_runs(server, wanted, none="No study has been done yet. Choose one above and start it: its figure and table appear here.")

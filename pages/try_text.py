@@ -7,7 +7,7 @@ from core.ui import nav, state
 from core.ui.fire_grid import fire_grid
 from core.ui.index_choice import chosen_index, pick_index
 from core.ui.prose import heading, quiet, sentence
-from core.ui.setup import refuse, setup
+from core.ui.setup import only_to_write, refuse, setup
 from core.ui.tried import MAX_CHARACTERS, SAMPLE, Tried, ask, ask_unit, strong_rows, unit_view
 from core.ui.unit_rows import Column, unit_rows
 
@@ -19,6 +19,7 @@ COLUMNS = (
 
 server = setup()
 st.title("Try text")
+only_to_write(server)
 index = chosen_index(server)
 pick_index(server, index, forget=("unit", "token"))
 

@@ -50,7 +50,7 @@ def provenance(data: UnitData) -> None:
 def show(asked: Asked, data: UnitData) -> None:
     head, buttons = st.columns([7, 6], vertical_alignment="center")
     with head:
-        unit_sections.title(data.view)
+        unit_sections.title(data.view, read_only=server.read_only)
     with buttons:
         place = unit_steps.row()
     refused = unit_steps.refused()

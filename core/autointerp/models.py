@@ -111,6 +111,7 @@ class Models:
             if endpoint.in_process:
                 raise AtlasError("A model that is loaded here is simulated with “local”, not over HTTP.")
             if self._cache is None:
+                self._workspace.check_writable()
                 self._cache = ResponseCache(self._workspace.path / FILE)
             self._clients[endpoint] = Client(endpoint, self._cache, self.budget)
         return self._clients[endpoint]

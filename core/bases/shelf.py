@@ -105,6 +105,7 @@ def check_free(workspace: Workspace, subject: str, site: Site, name: str, mine: 
 
 def put(workspace: Workspace, info: BasisInfo, weights: Path) -> Shelved:
     """Put a dictionary on the shelf, in place of one of the same name. weights: a finished file, which is copied."""
+    workspace.check_writable()
     target = folder_of(workspace, info.subject, info.site, info.name)
     target.parent.mkdir(parents=True, exist_ok=True)
     with whole_folder(target) as folder:
@@ -125,6 +126,7 @@ def remove(workspace: Workspace, name: str) -> str:
 
     One whose description is damaged goes too, by its whole key. Raises AtlasError.
     """
+    workspace.check_writable()
     parts = name.split("/")
     whole = folder_of(workspace, parts[0], Site.parse(parts[1]), parts[2]) if len(parts) == 3 else None
     folder = whole if whole is not None and whole.is_dir() else find_named(workspace, name).folder

@@ -55,6 +55,7 @@ def build_slice(workspace: Workspace, spec: CorpusSpec, tokenizer: Tokenizer, pr
     if remembered is not None:
         tell(len(remembered), len(remembered), "the text is cut already")
         return remembered
+    workspace.check_writable()
     folder = workspace.scratch / f"slice-{uuid.uuid4().hex}"
     try:
         _remove_stale(workspace)

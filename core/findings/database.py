@@ -3,6 +3,7 @@
 import sqlite3
 from collections.abc import Generator
 from contextlib import contextmanager
+from pathlib import Path
 
 from core import sqlite
 from core.workspace import Workspace
@@ -54,14 +55,16 @@ MIGRATIONS: tuple[str, ...] = (
 def connect(workspace: Workspace, *, write: bool = True) -> Generator[sqlite3.Connection]:
     """A connection for one operation, in one transaction that is committed at the end. With `write` it is the only one that may write.
 
-    Raises AtlasError when the file is newer than this program, damaged, not writable, locked, or the disk is full.
+    Raises AtlasError when the file is newer than this program, damaged, not writable, locked, or the disk is full; ReadOnly when `write` is
+    asked for where the workspace is only to be read.
     """
     path = workspace.path / FILE
+    if write:
+        workspace.check_writable()
     try:
-        connection = sqlite3.connect(path, timeout=sqlite.BUSY_SECONDS, isolation_level=None)
+        connection = sqlite.snapshot(path, MIGRATIONS) if workspace.read_only else _open(path)
         try:
             connection.row_factory = sqlite3.Row
-            sqlite.migrate(connection, path, MIGRATIONS)
             if write:
                 with sqlite.transaction(connection):
                     yield connection
@@ -74,3 +77,13 @@ def connect(workspace: Workspace, *, write: bool = True) -> Generator[sqlite3.Co
         raise sqlite.explain(
             error, path, full="Free some space and try again.", damaged="restore it from a backup, or move it away to begin anew."
         ) from None
+
+
+def _open(path: Path) -> sqlite3.Connection:
+    connection = sqlite3.connect(path, timeout=sqlite.BUSY_SECONDS, isolation_level=None)
+    try:
+        sqlite.migrate(connection, path, MIGRATIONS)
+    except BaseException:
+        connection.close()
+        raise
+    return connection

@@ -64,7 +64,7 @@ class Ratings:
 
     def list(self, *, newest_only: bool = False) -> Found:
         """All ratings, the oldest first; with `newest_only` one for each explanation, its newest."""
-        with connect(self._workspace) as connection:
+        with connect(self._workspace, write=False) as connection:
             newest = "WHERE id IN (SELECT max(id) FROM ratings GROUP BY explanation)" if newest_only else ""
             rows = connection.execute(f"SELECT * FROM ratings {newest} ORDER BY id").fetchall()
         return [_rating(row) for row in rows]

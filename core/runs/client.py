@@ -25,8 +25,9 @@ def call(
 
     timeout: seconds for everything, the start of the worker and the loading of a model included. `on_progress` hears a few
     words whenever what is being done changes (“loading the model”). Raises AtlasError with the worker's own sentence, or one
-    that says that it could not be started, stopped, or took too long.
+    that says that it could not be started, stopped, or took too long, and ReadOnly where the workspace is only to be read: the worker writes.
     """
+    workspace.check_writable()
     deadline = time.monotonic() + timeout
     say: Say = on_progress or _silent
     try:

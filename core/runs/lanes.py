@@ -17,8 +17,9 @@ def ensure_workers(workspace: Workspace, *, module: str = WORKER) -> bool:
     """Start a worker for each lane in which a run is queued and no worker is there. Returns whether one was started.
 
     Call it after `Registry.submit`. The order matters: a worker lets go of the lock before it looks at the queue a last
-    time, so a run queued while a worker is leaving is either seen by it or finds the lock free here.
+    time, so a run queued while a worker is leaving is either seen by it or finds the lock free here. Raises AtlasError.
     """
+    workspace.check_writable()
     started = [_ensure(workspace, lane, module) for lane in LANES]
     return any(started)
 

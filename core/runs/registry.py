@@ -296,10 +296,10 @@ class Registry:
         return restored
 
     def _connect(self) -> AbstractContextManager[sqlite3.Connection]:
-        return schema.connect(self.workspace.registry)
+        return schema.connect(self.workspace)
 
     def _look(self) -> AbstractContextManager[sqlite3.Connection]:
-        return schema.connect(self.workspace.registry, reading=True)
+        return schema.connect(self.workspace, reading=True)
 
     def _read(self, connection: sqlite3.Connection, run: str) -> Run:
         row = connection.execute("SELECT * FROM runs WHERE id = ?", (run,)).fetchone()

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from core import sqlite
 from core.errors import AtlasError
+from core.workspace import Workspace
 
 MIGRATIONS: tuple[str, ...] = (
     # 1: the runs. At most one queued or running run has a given fingerprint.
@@ -43,15 +44,18 @@ MIGRATIONS: tuple[str, ...] = (
 
 
 @contextmanager
-def connect(path: Path, *, reading: bool = False) -> Generator[sqlite3.Connection]:
+def connect(workspace: Workspace, *, reading: bool = False) -> Generator[sqlite3.Connection]:
     """A connection for one operation, in which each statement commits by itself unless it stands in a `transaction`.
 
     One connection an operation is safe from any thread and survives the file's removal. `reading` also works on a full disk or a
     folder that may not be written, where SQLite's helper files cannot be made. Raises AtlasError when the file is newer than this
-    program, damaged, not writable, or the disk is full.
+    program, damaged, not writable, or the disk is full, and ReadOnly where the workspace is only to be read and `reading` is not said.
     """
+    path = workspace.registry
+    if not reading:
+        workspace.check_writable()
     try:
-        connection = _open(path, reading)
+        connection = _snapshot(path) if workspace.read_only else _open(path, reading)
         try:
             yield connection
         finally:
@@ -68,6 +72,12 @@ def explain(error: sqlite3.DatabaseError, path: Path) -> AtlasError:
         full="Free some space; finished parts are kept.",
         damaged="move it away, then `python -m core rebuild` restores the list of runs.",
     )
+
+
+def _snapshot(path: Path) -> sqlite3.Connection:
+    connection = sqlite.snapshot(path, MIGRATIONS)
+    connection.row_factory = sqlite3.Row
+    return connection
 
 
 def _open(path: Path, reading: bool) -> sqlite3.Connection:

@@ -56,6 +56,7 @@ def prepare(workspace: Workspace) -> Path:
     """
     folder = workspace.subjects / SLUG
     if not (folder / _WEIGHTS).is_file():
+        workspace.check_writable()
         path = find_file()
         temporary = workspace.subjects / f".{SLUG}.{os.getpid()}.tmp"
         try:

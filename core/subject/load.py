@@ -230,6 +230,7 @@ def _same(one: SubjectInfo, other: SubjectInfo) -> bool:
 
 
 def _write(workspace: Workspace, info: SubjectInfo, vocab: Vocab) -> SubjectInfo:
+    workspace.check_writable()
     folder = subject_folder(workspace, info.slug)
     try:
         folder.mkdir(parents=True, exist_ok=True)

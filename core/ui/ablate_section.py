@@ -60,11 +60,12 @@ def ablate_section(server: Server, units: Sequence[Chosen], text: str) -> None:
             sentence(str(error))
         else:
             quiet("Add a unit above: then the text can be read without it.")
-        st.button("Ablate", key="ablate-start", disabled=True)
+        if not server.read_only:
+            st.button("Ablate", key="ablate-start", disabled=True)
         return
     params = request.to_params()
     run = server.registry.newest("effect", params)
-    if run is None or not run.active:
+    if not server.read_only and (run is None or not run.active):
         label = "Ablate" if run is None else "Ablate again" if run.state == "done" else "Try again"
         kind = "secondary" if label == "Ablate again" else "primary"
         st.button(label, key="ablate-start", type=kind, on_click=asked_run.start, args=(server, "effect", params))
@@ -97,7 +98,8 @@ def positions_text(positions: Sequence[int]) -> str:
 
 def _live(server: Server, run_id: str | None, active: bool) -> None:
     if run_id is None:
-        quiet("Nothing was ablated with these settings yet: “Ablate” reads the text twice, in a few seconds.", small=False)
+        how = "." if server.read_only else ": “Ablate” reads the text twice, in a few seconds."
+        quiet(f"Nothing was ablated with these settings yet{how}", small=False)
         return
     run = server.registry.get(run_id)
     if run.active != active:

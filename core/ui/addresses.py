@@ -13,6 +13,8 @@ from core.ui.nav import NOWHERE
 
 _FILES = ("static", "media", "component", "app")
 """First parts of what Streamlit serves: its own files, those to be saved, components, and an app's files."""
+_LOGIN = (["auth", "login"], ["auth", "logout"])
+"""Where a browser goes on its way to a login and from it."""
 _CORE = "_stcore"
 _LONGEST = 200
 
@@ -20,12 +22,16 @@ _LONGEST = 200
 class OneDeep:
     """ASGI middleware: a visit of an address that no page can have is sent on to the page that says so."""
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, base: str = "") -> None:
+        """base: the path below which the pages are, such as `atlas`."""
         self._app = app
+        self._base = f"/{base}" if base else ""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http" and scope["method"] == "GET" and _wants_page(scope) and _is_deep(scope["path"]):
-            where = f"/{NOWHERE}?path={quote(scope['path'].strip('/')[:_LONGEST], safe='')}"
+        path = str(scope.get("path", ""))
+        below = path.removeprefix(self._base) if path.startswith(f"{self._base}/") else ""
+        if scope["type"] == "http" and scope["method"] == "GET" and _wants_page(scope) and _is_deep(below):
+            where = f"{self._base}/{NOWHERE}?path={quote(below.strip('/')[:_LONGEST], safe='')}"
             await RedirectResponse(where, 303, {"Cache-Control": "no-store"})(scope, receive, send)
             return
         await self._app(scope, receive, send)
@@ -33,7 +39,7 @@ class OneDeep:
 
 def _is_deep(path: str) -> bool:
     parts = [part for part in path.split("/") if part]
-    return len(parts) > 1 and parts[0] not in _FILES and _CORE not in parts and not path.startswith("//")
+    return len(parts) > 1 and parts[0] not in _FILES and parts not in _LOGIN and _CORE not in parts and not path.startswith("//")
 
 
 def _wants_page(scope: Scope) -> bool:

@@ -57,7 +57,7 @@ def status(server: Server, run: Run, *, stopped: str, stoppable: str, name: bool
             f'<span class="na-state {run.state}">{state}</span>'
             f'<span class="na-muted na-small na-num">{html.escape(progress_line(run, server.registry))}</span></div>{bar}</div>'
         )
-        if run.active:
+        if run.active and not server.read_only:
             st.button(stoppable, key=f"stop-{run.id}", on_click=stop, args=(server, run.id), disabled=run.cancel_requested)
     if run.state == "queued" and not server.background:
         sentence(f"No worker does it: this dashboard was started with {BACKGROUND_ENV}=off.")

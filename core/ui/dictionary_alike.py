@@ -58,7 +58,11 @@ def alike(server: Server, side: Sequence[Entry]) -> None:
         return
     lacking = [pair for group in found for pair in missing(group)]
     many = words.count(len(lacking), "pair")
-    if lacking and st.button(f"Compare the directions of {many}", key="alike", help="Computed by the model process."):
+    if (
+        lacking
+        and not server.read_only
+        and st.button(f"Compare the directions of {many}", key="alike", help="Computed by the model process.")
+    ):
         try:
             model_process.ask(server, lambda say: _fetch(server, lacking, say), purpose="compare directions")
         except AtlasError as error:

@@ -149,9 +149,9 @@ def _buttons(server: Server, side: Sequence[Entry]) -> None:
     lacking = [entry for entry in side if not entry.measured and entry.key not in measuring]
     alike = one_text(side) if len(_by_text(side)) > 1 and not measuring.intersection(entry.key for entry in side) else None
     with st.container(horizontal=True, gap="small"):
-        if alike is not None and st.button("Measure all on one text", key="measure_alike"):
+        if alike is not None and not server.read_only and st.button("Measure all on one text", key="measure_alike"):
             submit(server, [alike])
-        if lacking and st.button(f"Measure {words_of(lacking)}", key="measure_compared"):
+        if lacking and not server.read_only and st.button(f"Measure {words_of(lacking)}", key="measure_compared"):
             measure(server, lacking)
         _save("Save the numbers as CSV", lambda: to_csv(side), "comparison.csv")
         _save("Save the densities as CSV", lambda: density_csv(side), "densities.csv")

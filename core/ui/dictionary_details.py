@@ -46,7 +46,7 @@ def details(server: Server, found: Sequence[Entry]) -> None:
     if export:
         _export(server, entry)
     _exported(server, entry)
-    if st.session_state.get(_REMOVING) == entry.key:
+    if st.session_state.get(_REMOVING) == entry.key and not server.read_only:
         _confirm(server, entry)
 
 
@@ -54,26 +54,31 @@ def _buttons(server: Server, entry: Entry) -> bool:
     """What can be done. Returns whether it was asked to export."""
     measuring, indexing = under_way(server)
     with st.container(horizontal=True, gap="small"):
-        if st.button("Measure again" if entry.measured else "Measure", key="measure_one", disabled=entry.key in measuring):
+        if not server.read_only and st.button(
+            "Measure again" if entry.measured else "Measure", key="measure_one", disabled=entry.key in measuring
+        ):
             measure(server, [entry])
         if entry.index is not None:
             if st.button("Explore its features", key="explore_one"):
                 nav.open_page("explore", {"run": entry.index.run})
-        elif st.button("Index its features", key="index_one", disabled=entry.key in indexing, help=why_not(server, entry) or None):
+        elif not server.read_only and st.button(
+            "Index its features", key="index_one", disabled=entry.key in indexing, help=why_not(server, entry) or None
+        ):
             index(server, entry)
         if entry.run and (server.registry.folder(entry.run) / CURVES).exists():
             st.button("Curves of its training", key="curves_one", type="tertiary", on_click=lambda: state.write(run=entry.run))
         size = export_bytes(entry.info)
         fits = size <= MAX_EXPORT
         why = f"Too large for a browser: python -m core sae export {entry.key} --out FOLDER"
-        asked = st.button(
+        asked = not server.read_only and st.button(
             "Export for SAELens",
             key="export_one",
             type="tertiary",
             disabled=not fits,
             help=f"{words.size(size)} as a zip." if fits else why,
         )
-        st.button("Remove", key="remove_one", type="tertiary", on_click=_ask_to_remove, args=(entry.key,))
+        if not server.read_only:
+            st.button("Remove", key="remove_one", type="tertiary", on_click=_ask_to_remove, args=(entry.key,))
         st.button("Close", key="close_one", type="tertiary", on_click=_close)
     return asked
 

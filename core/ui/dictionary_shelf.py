@@ -24,12 +24,15 @@ def shelf(server: Server, found: Sequence[Entry], chosen: Sequence[str]) -> None
         if text:
             sentence(text)
     if not found:
-        _empty()
+        if server.read_only:
+            quiet("No dictionary is on the shelf.", small=False)
+        else:
+            _empty()
         return
     order = state.raw("sort")
     rows = in_order(found, order)
     measuring, indexing = under_way(server)
-    lacking = [entry for entry in found if not entry.measured and entry.key not in measuring]
+    lacking = [entry for entry in found if not (entry.measured or entry.key in measuring or server.read_only)]
     with st.container(horizontal=True, vertical_alignment="center", gap="small"):
         many = words.count(len(found), "dictionary", "dictionaries")
         st.html(f'<p class="na-muted na-small na-num">{many}; those with a mark are compared below</p>', width="stretch")
@@ -40,7 +43,10 @@ def shelf(server: Server, found: Sequence[Entry], chosen: Sequence[str]) -> None
     columns = [Column(name, *head(name), number=name == "units" or name in MEASURED) for name in names]
     click = dictionary_rows(
         columns,
-        [_row(entry, names, entry.key in chosen, entry.key in measuring, entry.key in indexing) for entry in rows],
+        [
+            _row(entry, names, entry.key in chosen, server.read_only or entry.key in measuring, server.read_only or entry.key in indexing)
+            for entry in rows
+        ],
         key="dictionaries",
         opens="name",
         sort=order.removeprefix("-"),

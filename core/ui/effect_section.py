@@ -67,7 +67,8 @@ def effect(server: Server, target: Target, unit: UnitView) -> None:
     st.html(STYLE)
     runs = _runs(server, target.unit)
     note = "what ablating it does to the model's next tokens"
-    heading("Effect", note, link=("on a text of your own", nav.address("ablate_steer", {"units": str(target.unit)})))
+    link = None if server.read_only else ("on a text of your own", nav.address("ablate_steer", {"units": str(target.unit)}))
+    heading("Effect", note, link=link)
     _watch(server, target.unit, runs)
     st.fragment(_section)(server, target, unit, any(run.active for run in runs))
 
@@ -109,9 +110,9 @@ def _row(server: Server, run: Run) -> None:
             f'<span class="na-state {run.state}">{run.state}</span>'
             f'<span class="na-muted na-small na-num">{html.escape(progress_line(run, server.registry))}</span></div>{bar}</div>'
         )
-        if run.active:
+        if run.active and not server.read_only:
             st.button("cancel", key=f"effect-cancel-{run.id}", disabled=run.cancel_requested, on_click=_cancel, args=(server, run.id))
-        else:
+        elif not server.read_only:
             st.button("try again", key=f"effect-again-{run.id}", on_click=_again, args=(server, run.id))
     if run.state == "queued" and not server.background:
         sentence(f"No worker does it: this dashboard was started with {BACKGROUND_ENV}=off.")
@@ -129,6 +130,9 @@ def _section(server: Server, target: Target, unit: UnitView, busy: bool) -> None
         if busy:
             quiet("The unit's records are being read with the unit and without it.", small=False)
             return
+        if server.read_only:
+            quiet("Nothing was ablated.", small=False)
+            return
         quiet(
             f"Nothing was ablated yet. The unit's {MOST_RECORDS} strongest records are read twice, with the unit and without it, in some "
             "seconds: which next tokens it speaks for and against, directly and through later layers, and where.",
@@ -140,7 +144,7 @@ def _section(server: Server, target: Target, unit: UnitView, busy: bool) -> None
         _results(server, unit, load_effect(server.workspace, found.run))
     except AtlasError as error:
         sentence(str(error))
-    if not busy:
+    if not (busy or server.read_only):
         with st.container(key="effect-more"):
             _form(server, target, _AGAIN)
 

@@ -150,9 +150,9 @@ def run_row(server: Server, run: Run, unit: UnitName) -> None:
             f'<span class="na-state {run.state}">{run.state}</span>'
             f'<span class="na-muted na-small na-num">{html.escape(progress_line(run, server.registry))}</span></div>{bar}</div>'
         )
-        if run.active:
+        if run.active and not server.read_only:
             st.button("cancel", key=f"explain-cancel-{run.id}", disabled=run.cancel_requested, on_click=_cancel, args=(server, run.id))
-        else:
+        elif not server.read_only:
             st.button("try again", key=f"explain-retry-{run.id}", on_click=_retry, args=(server, run.id))
             st.button("dismiss", key=f"explain-dismiss-{run.id}", type="tertiary", on_click=_dismiss, args=(unit, run.id))
     if run.error:

@@ -21,7 +21,9 @@ _EDITING, _TITLE, _DESCRIPTION, _THEIRS = "collection-editing", "collection-titl
 
 
 def new_collection(server: Server) -> None:
-    """The fields of a new collection, folded away."""
+    """The fields of a new collection, folded away; nothing where none can be made."""
+    if server.read_only:
+        return
     section = st.expander("New collection", key="collection-new", on_change="rerun")
     if not section.open:
         return
@@ -64,8 +66,11 @@ def _section(server: Server, identity: str) -> None:
 
 def _acts(server: Server, shown: Collection) -> None:
     with st.container(horizontal=True, vertical_alignment="center", gap="small", key="nf-acts-collection"):
-        st.button("edit", key="collection-edit", type="tertiary", on_click=_edit, args=(shown.entry,))
+        if not server.read_only:
+            st.button("edit", key="collection-edit", type="tertiary", on_click=_edit, args=(shown.entry,))
         st.button("history", key="collection-history-toggle", type="tertiary", on_click=_toggle_history, args=(shown.id,))
+        if server.read_only:
+            return
         if shown.entry.current.parents and len(shown.entry.alternatives) == 1:
             st.button("undo change", key="collection-undo", type="tertiary", on_click=_undo, args=(server, shown.entry))
         st.button(
@@ -84,6 +89,8 @@ def _members(server: Server, shown: Collection) -> None:
         assert unit is not None  # a member always belongs to one
         with st.container(horizontal=True, vertical_alignment="center", gap="small", key=f"nf-acts-{member.id}"):
             st.html(f'<p class="nf-line na-num">{place + 1}. {unit_link(unit)}</p>', width="content")
+            if server.read_only:
+                continue
             st.button("↑", key=f"up-{member.id}", type="tertiary", disabled=place == 0, help="Earlier", on_click=_move,
                       args=(server, shown.id, unit, place - 1))  # fmt: skip
             st.button("↓", key=f"down-{member.id}", type="tertiary", disabled=place == last, help="Later", on_click=_move,

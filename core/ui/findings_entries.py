@@ -66,8 +66,9 @@ def _shown(entry: Entry) -> None:
 def _acts(server: Server, unit: UnitName, entry: Entry) -> None:
     opened = st.session_state.get(_HISTORY) == entry.id
     with st.container(horizontal=True, vertical_alignment="center", gap="small", key=f"nf-acts-{entry.id}"):
-        st.button("edit", key=f"nf-edit-{entry.id}", type="tertiary", on_click=begin, args=(unit, entry.kind, entry))
-        if entry.kind == "explanation" and len(entry.alternatives) == 1:
+        if not server.read_only:
+            st.button("edit", key=f"nf-edit-{entry.id}", type="tertiary", on_click=begin, args=(unit, entry.kind, entry))
+        if entry.kind == "explanation" and len(entry.alternatives) == 1 and not server.read_only:
             st.button(
                 "score it", key=f"nf-score-{entry.id}", type="tertiary", on_click=_score, args=(unit, entry),
                 help="How well it predicts the unit's activations, as one of the explanations above.",
@@ -75,7 +76,7 @@ def _acts(server: Server, unit: UnitName, entry: Entry) -> None:
         st.button(
             "close history" if opened else "history", key=f"nf-history-{entry.id}", type="tertiary", on_click=_toggle, args=(entry.id,)
         )
-        if len(entry.alternatives) == 1:
+        if len(entry.alternatives) == 1 and not server.read_only:
             st.button(
                 "undo change" if entry.current.parents else "remove",
                 key=f"nf-undo-{entry.id}", type="tertiary", on_click=_take_back, args=(server, unit, entry),

@@ -20,12 +20,13 @@ _OTHER, _COLLECTION = "findings-other", "findings-collection"
 
 
 def linked(server: Server, unit: UnitName, entries: list[Entry]) -> None:
-    """The links, each with a button that takes it away. Raises AtlasError."""
+    """The links, each with a button that takes it away where that may be done. Raises AtlasError."""
     alike = [entry for entry in entries if entry.kind == "alike"]
     for entry in alike:
         other = str(entry.current.body["unit"])
         by = html.escape(entry.current.by)
-        _line(f'looks like <a href="{_safe(nav.unit_address(other))}" target="_self">{html.escape(other)}</a> · <bdi>{by}</bdi>', entry.id,
+        beside = f'<a href="{_safe(nav.compare_address(unit, other))}" target="_self">compare</a>'
+        _line(server, f'looks like <a href="{_safe(nav.unit_address(other))}" target="_self">{html.escape(other)}</a> · <bdi>{by}</bdi> · {beside}', entry.id,
               lambda entry=entry: remember(unit, findings(server).remove(entry.id, base=entry.base)))  # fmt: skip
     members = [entry for entry in entries if entry.kind == "member"]
     if not members:
@@ -36,7 +37,7 @@ def linked(server: Server, unit: UnitName, entries: list[Entry]) -> None:
         if identity in titles:
             address = _safe(nav.address("findings", {"collection": identity}))
             text = f'in <a href="{address}" target="_self"><bdi>{html.escape(titles[identity])}</bdi></a>'
-            _line(text, entry.id, lambda entry=entry: remember(unit, findings(server).remove(entry.id, base=entry.base)))
+            _line(server, text, entry.id, lambda entry=entry: remember(unit, findings(server).remove(entry.id, base=entry.base)))
 
 
 def alike_form(server: Server, unit: UnitName) -> None:
@@ -60,10 +61,11 @@ def collect_form(server: Server, unit: UnitName) -> None:
         st.button("Add", key="findings-collect", on_click=_collect, args=(server, unit, list(titles)))
 
 
-def _line(text: str, identity: str, remove: Callable[[], object]) -> None:
+def _line(server: Server, text: str, identity: str, remove: Callable[[], object]) -> None:
     with st.container(horizontal=True, vertical_alignment="center", gap="small", key=f"nf-acts-{identity}"):
         st.html(f'<p class="nf-line">{text}</p>', width="content")
-        st.button("remove", key=f"nf-remove-{identity}", type="tertiary", on_click=_remove, args=(remove,))
+        if not server.read_only:
+            st.button("remove", key=f"nf-remove-{identity}", type="tertiary", on_click=_remove, args=(remove,))
 
 
 def _remove(remove: Callable[[], object]) -> None:

@@ -89,6 +89,8 @@ def findings_list(server: Server, wanted: Wanted) -> None:
         if wanted.narrow:
             quiet("Nothing that was written fits.", small=False)
             st.button("Show everything", on_click=forget)
+        elif server.read_only:
+            quiet("Nothing is written yet.", small=False)
         else:
             quiet(
                 "Nothing is written yet. Every unit's page has a section “Findings”: notes, a rating, labels, your own explanation, units "

@@ -14,7 +14,7 @@ from core.ui.findings_editor import act, begin, editing, editor
 from core.ui.findings_entries import LAST, SCORE, remember, text_entries
 from core.ui.findings_links import alike_form, collect_form, linked
 from core.ui.findings_text import STYLE
-from core.ui.prose import heading, sentence
+from core.ui.prose import heading, quiet, sentence
 from core.ui.server import Server
 from core.units import UnitName
 
@@ -47,6 +47,9 @@ def _section(server: Server, unit: UnitName) -> None:
 
 def _judged(server: Server, unit: UnitName, entries: list[Entry]) -> None:
     """Rating and labels: one line of fields that write as soon as they change."""
+    if server.read_only:
+        _said(entries)
+        return
     known = findings(server)
     me = known.author
     ratings = [entry.current for entry in entries if entry.kind == "rating"]
@@ -73,8 +76,21 @@ def _judged(server: Server, unit: UnitName, entries: list[Entry]) -> None:
             )
 
 
+def _said(entries: list[Entry]) -> None:
+    """Ratings and labels where they can only be read."""
+    labels = sorted({entry.current.text for entry in entries if entry.kind == "label"})
+    told = [f"{name}: {', '.join(f'<bdi>{html.escape(one)}</bdi>' for one in found)}" for name, found in (("labels", labels),) if found]
+    told += [f"<bdi>{html.escape(entry.current.by)}</bdi> rates it {entry.current.text}" for entry in entries if entry.kind == "rating"]
+    if told:
+        st.html(f'<p class="nf-line">{" · ".join(told)}</p>')
+    elif not entries:
+        quiet("Nobody has written anything on this unit.", small=False)
+
+
 def _actions(server: Server, unit: UnitName) -> None:
     """What can be written; its fields appear when it is chosen."""
+    if server.read_only:
+        return
     now = editing(unit)
     action = st.segmented_control(
         "Write", [NOTE, EXPLANATION, ALIKE, COLLECT, NAME], key=ACTION, label_visibility="collapsed", on_change=_chosen, args=(unit,)

@@ -22,6 +22,7 @@ def begin(workspace: Workspace, registry: Registry) -> Run | None:
 
     Raises AtlasError.
     """
+    workspace.check_writable()
     marker = workspace.scratch / "first-run.json"
     if marker.exists() or missing_packages() or registry.list(limit=1) or any(workspace.runs.glob("*/manifest.json")):
         return None

@@ -117,6 +117,9 @@ def waiting(server: Server) -> None:
             "Nothing is indexed yet. An index reads text through a model and keeps what every neuron, or every feature of a dictionary, "
             "responds to."
         )
+    if server.read_only:
+        lead("Nothing is indexed here.")
+        return
     lead(text)
     if st.button("Open Runs" if failed is not None else "Start an index"):
         nav.open_page("runs", {"run": failed.id} if failed is not None else {"new": "1"})

@@ -15,6 +15,8 @@ from core.ui.server import Server
 
 LIVE_SECONDS = 1.0
 SHOWN = 5
+NOTHING_KEPT = "There is nothing of this kind here."
+"""Said instead of what would start it, where nothing can be started."""
 _SAID = "live_runs_said"
 Wanted = Callable[[Run], bool]
 
@@ -72,7 +74,7 @@ def _draw(server: Server, view: LiveRuns, active: frozenset[str]) -> None:
     if said := st.session_state.pop(_SAID, None):
         sentence(said)
     if not runs:
-        quiet(view.none, small=False)
+        quiet(NOTHING_KEPT if server.read_only else view.none, small=False)
     for place, run in enumerate(_with(runs, state.raw("run"))):
         _entry(server, view, run, first=place == 0, shown=run.id == opened)
     if len(runs) > SHOWN:
@@ -101,9 +103,9 @@ def _entry(server: Server, view: LiveRuns, run: Run, *, first: bool, shown: bool
             f'<div class="na-muted na-small na-num">{html.escape(line)}</div>{error}</div>'
         )
         with st.container(horizontal=True, gap="small"):
-            if run.active:
+            if run.active and not server.read_only:
                 st.button("Cancel", key=f"cancel_{run.id}", on_click=_cancel, args=(server, run.id), disabled=run.cancel_requested)
-            elif run.resumable:
+            elif run.resumable and not server.read_only:
                 label = "Resume" if kept(server.registry.folder(run.id)) else "Retry"
                 st.button(label, key=f"resume_{run.id}", on_click=_resume, args=(server, run.id))
             if not shown and view.has_results(run) and st.button(view.results, key=f"show_{run.id}", type="tertiary"):

@@ -1,5 +1,6 @@
 """The pages, their sections, and links to them."""
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import NoReturn
@@ -10,6 +11,7 @@ from streamlit.navigation.page import Page
 from streamlit.runtime.scriptrunner import get_script_run_ctx
 
 from core.units import UnitName
+from core.workspace import READ_ONLY_ENV
 
 _ROOT = Path(__file__).resolve().parents[2]
 PAGES = {
@@ -18,15 +20,18 @@ PAGES = {
         ("explore", "Explore"),
         ("features", "Features"),
         ("unit", "Unit"),
+        ("compare", "Compare"),
         ("try_text", "Try text"),
     ),
     "Cause": (("ablate_steer", "Ablate and steer"), ("ioi", "IOI")),
     "Explain": (("explain", "Explain"), ("scores", "Scores"), ("studies", "Studies"), ("rate", "Rate")),
-    "Findings": (("findings", "Findings"),),
+    "Findings": (("findings", "Findings"), ("review", "Review")),
     "Workspace": (("runs", "Runs"),),
 }
 
 
+WRITING = frozenset({"try_text", "ablate_steer", "rate", "review"})
+"""Pages that are about starting or writing something: where neither can be done, no navigation leads to them. A kept result still opens."""
 FRONT = "overview"
 NOWHERE = "nowhere"
 """Where `core.ui.addresses` sends whoever asks for a path with slashes; the path is in the query."""
@@ -37,20 +42,28 @@ _LONGEST = 200
 _Echo = tuple[str, frozenset[tuple[str, str]]]
 
 
-def declare() -> Page:
-    """Declare the navigation and return the page that the address asks for. The front page answers at `/` and at `/overview`."""
+def declare(*, menu: bool = True) -> Page:
+    """Declare the navigation and return the page that the address asks for. The front page answers at `/` and at `/overview`.
+
+    menu: whether it is shown. Where nothing may be written, pages that are about that are left out of it.
+    """
+    left_out = WRITING if os.environ.get(READ_ONLY_ENV) else frozenset[str]()
     sections = {
         section: [
-            st.Page(_ROOT / "pages" / f"{name}.py", title=title, default=name == FRONT, url_path=_path(name)) for name, title in pages
+            st.Page(
+                _ROOT / "pages" / f"{name}.py", title=title, default=name == FRONT, url_path=_path(name),
+                visibility="hidden" if name in left_out else "visible",
+            )
+            for name, title in pages
         ]
         for section, pages in PAGES.items()
-    }
+    }  # fmt: skip
     sections["Inspect"].append(st.Page(_to_front, title="Overview", url_path=FRONT, visibility="hidden"))
     unknown = _unknown()
     for path in {NOWHERE, unknown} - {""}:
         if "/" not in path:  # a page's path holds no slash
             sections["Inspect"].append(st.Page(_from_nowhere, title="Overview", url_path=path, visibility="hidden"))
-    return st.navigation(sections, expanded=True)
+    return st.navigation(sections, expanded=True, position="sidebar" if menu else "hidden")
 
 
 def _path(name: str) -> str:
@@ -98,15 +111,26 @@ def arrived(page: Page) -> None:
 
 
 def unit_address(unit: UnitName | str, run: str = "") -> str:
-    """The address of a unit's page, relative to the server's root. run: the index to read it from, else the largest."""
+    """The address of a unit's page on this server. run: the index to read it from, else the largest."""
     return address("unit", {"unit": str(unit), "run": run})
 
 
+def compare_address(*units: UnitName | str) -> str:
+    """The address that sets units side by side."""
+    return address("compare", {"units": ",".join(map(str, units))})
+
+
 def address(page: str, query: Mapping[str, str]) -> str:
-    """The address of a page with its query, relative to the server's root. Empty values are left out."""
+    """The address of a page on this server, with its query. Empty values are left out."""
     kept = {name: value for name, value in query.items() if value}
-    path = "/" if page == FRONT else f"/{page}"
+    path = f"{base()}/" if page == FRONT else f"{base()}/{page}"
     return path + ("?" + urlencode(kept, quote_via=quote, safe="/") if kept else "")
+
+
+def base() -> str:
+    """What stands before every path where a reverse proxy shows the dashboard below one: `/atlas`, or nothing."""
+    path = str(st.get_option("server.baseUrlPath") or "").strip("/")
+    return f"/{path}" if path else ""
 
 
 def open_page(page: str, query: Mapping[str, str] | None = None) -> NoReturn:

@@ -48,7 +48,8 @@ def puzzles(server: Server) -> None:
         "Puzzles are planted neurons whose true explanation is known, with false ones beside it.",
         "A simulator that does not score the true one highest cannot judge explanations of real units: check it before spending money.",
     )
-    _form(server)
+    if not server.read_only:
+        _form(server)
     heading("Checks")
     try:
         explain_runs(

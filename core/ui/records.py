@@ -42,7 +42,7 @@ def pack_records(workspace: Workspace, view: UnitView) -> bytes:
         high=view.stats["max"],
         heading=Heading(
             title="What it responds to",
-            try_address=nav.address("try_text", {"unit": str(view.name), "run": _said_run(view)}) + "&text=",
+            try_address="" if workspace.read_only else nav.address("try_text", {"unit": str(view.name), "run": _said_run(view)}) + "&text=",
             csv=CSV,
             file=f"{short}-records.csv",
         ),

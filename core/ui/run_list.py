@@ -102,7 +102,8 @@ def _draw(server: Server, live: bool) -> None:
     if said := st.session_state.pop(_SAID, None):
         sentence(said)
     if not runs:
-        quiet("No run yet. Start an index above: its progress, log and result appear here.", small=False)
+        start = "" if server.read_only else " Start an index above: its progress, log and result appear here."
+        quiet(f"No run yet.{start}", small=False)
     opened = state.raw("run")
     for run in sorted(runs, key=lambda run: (not run.active, -run.created))[:SHOWN]:
         _entry(server, run, run.id == opened)
@@ -116,9 +117,9 @@ def _entry(server: Server, run: Run, opened: bool) -> None:
     with st.container(key=f"run_{run.id}", gap="small"):
         st.html(progress_html(run, server.registry))
         with st.container(horizontal=True, gap="small"):
-            if run.active:
+            if run.active and not server.read_only:
                 _button("Cancel", run, _cancel, server, disabled=run.cancel_requested)
-            elif run.resumable:
+            elif run.resumable and not server.read_only:
                 _button("Resume" if kept(server.registry.folder(run.id)) else "Retry", run, _resume, server)
             if (
                 run.kind == "index"
@@ -155,7 +156,7 @@ def _details(server: Server, run: Run) -> None:
         st.html(f'<pre class="na-log">{html.escape(log)}</pre>')
     else:
         quiet("The log is empty: the run has not begun.")
-    if run.active:
+    if run.active or server.read_only:
         return
     if st.session_state.get("run_to_remove") != run.id:
         _button("Remove…", run, _ask_remove, server)

@@ -46,14 +46,23 @@ class Server:
     _stop: threading.Event = field(default_factory=threading.Event)
     _taken_in: threading.Event = field(default_factory=threading.Event)
 
+    @property
+    def read_only(self) -> bool:
+        """Whether this dashboard only shows: whatever would write or start something is then absent from its pages, and refused below."""
+        return self.workspace.read_only
+
     @classmethod
     def start(cls, path: str | Path | None = None) -> "Server":
-        """Open the workspace, take in what runs have written, begin the first run if it is due. Raises AtlasError."""
+        """Open the workspace, take in what runs have written, begin the first run if it is due. Raises AtlasError.
+
+        A read-only one does no more than take in, into a cache of its own.
+        """
         workspace = Workspace.open(path)
         registry = Registry(workspace)
         server = cls(workspace, Cache.open(workspace), registry, os.environ.get(BACKGROUND_ENV, "").lower() != "off")
         if server.background:
-            server._attempt("workers", server._start_work)
+            if not server.read_only:
+                server._attempt("workers", server._start_work)
             threading.Thread(target=server._watch, name="ingest", daemon=True).start()
         else:
             server.ingest()
@@ -70,7 +79,7 @@ class Server:
 
     def leave(self) -> None:
         """End with the dashboard's process: the warm model process goes too, a run under way goes on and is named."""
-        if self.background:
+        if self.background and not self.read_only:
             with contextlib.suppress(AtlasError):
                 client.stop(self.workspace)
                 for run in self.registry.list(active=True):
@@ -87,7 +96,7 @@ class Server:
 
     def ensure_worker(self) -> None:
         """Start the batch worker if a run waits for one. Raises AtlasError."""
-        if self.background:
+        if self.background or self.read_only:  # which is refused there
             lanes.ensure_workers(self.workspace)
 
     def _start_work(self) -> list[str]:
@@ -100,7 +109,7 @@ class Server:
         warmed = False
         while not self._stop.wait(POLL_SECONDS):
             self.ingest()
-            if not warmed and (found := indexes(self.workspace)):
+            if not warmed and not self.read_only and (found := indexes(self.workspace)):
                 warmed = True
                 threading.Thread(target=self._warm, args=(found[0].slug,), name="warm", daemon=True).start()
 

@@ -10,8 +10,8 @@ from typing import NoReturn
 
 import streamlit as st
 
-from core.errors import AtlasError
-from core.ui import nav, theme
+from core.errors import AtlasError, ReadOnly
+from core.ui import login, nav, theme
 from core.ui.prose import sentence
 from core.ui.server import Server
 from core.workspace import WORKSPACE_ENV
@@ -23,7 +23,7 @@ _APP = "_neuron_atlas_app"
 def setup() -> Server:
     """Configure the page, open the workspace once per process, and return what is open.
 
-    When the workspace or its cache cannot be opened, the page is one sentence and the run ends here.
+    When the workspace or its cache cannot be opened, or whoever asks may not come in, the page is one sentence and the run ends here.
     """
     st.set_page_config(page_icon=_ICON, layout="wide", initial_sidebar_state="auto")
     theme.style()
@@ -31,12 +31,15 @@ def setup() -> Server:
         # Not under app.py: declare the navigation, which makes Streamlit start again from app.py. Under a test of one page the same
         # file starts again, finds the mark and goes on.
         st.session_state[_APP] = True
-        nav.declare()
+        nav.declare(menu=login.is_in())
         st.rerun()
     try:
+        login.gate()
         server = _server(os.environ.get(WORKSPACE_ENV))
     except AtlasError as error:
         refuse(str(error))
+    if server.read_only:
+        st.sidebar.html('<p class="na-muted na-small">Read-only: to look at and to search. Nothing can be started or changed here.</p>')
     for notice in list(dict.fromkeys(text for texts in list(server.notices.values()) for text in texts))[:3]:
         sentence(notice)
     return server
@@ -51,6 +54,12 @@ def refuse(text: str) -> NoReturn:
     """Say in one sentence why the page cannot be shown, and end this run."""
     sentence(text)
     st.stop()
+
+
+def only_to_write(server: Server) -> None:
+    """Called by a page that has nothing to show where nothing can be started or written: there it is one sentence."""
+    if server.read_only:
+        refuse(str(ReadOnly()))
 
 
 @st.cache_resource(show_spinner="Opening the workspace…", on_release=Server.close)

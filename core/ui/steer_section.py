@@ -45,7 +45,8 @@ def steer_section(server: Server, units: Sequence[Chosen], text: str) -> None:
             sentence(str(error))
         else:
             quiet("Add a unit above: then the model can write with it driven.")
-        st.button("Write", key="steer-start", disabled=True)
+        if not server.read_only:
+            st.button("Write", key="steer-start", disabled=True)
         return
     told = ", ".join(
         f"{unit.name.site}/{unit.name.index}: {'+' if made['mode'] == 'add' and unit.amount >= 0 else ''}{words.number(unit.amount)}"
@@ -54,7 +55,7 @@ def steer_section(server: Server, units: Sequence[Chosen], text: str) -> None:
     quiet(f"In the units' own activations: {told}.")
     params = request.to_params()
     run = server.registry.newest("steer", params)
-    if run is None or not run.active:
+    if not server.read_only and (run is None or not run.active):
         label = "Write" if run is None else "Write again" if run.state == "done" else "Go on" if run.state == "cancelled" else "Try again"
         kind = "secondary" if label == "Write again" else "primary"
         st.button(label, key="steer-start", type=kind, on_click=asked_run.start, args=(server, "steer", params))
@@ -98,7 +99,8 @@ def _live(server: Server, run_id: str | None, active: frozenset[str]) -> None:
     for other in others:
         asked_run.status(server, other, stopped="", stoppable="Stop", name=True)
     if run is None:
-        quiet("Nothing is written with these settings yet: “Write” begins, and the text grows as it comes.", small=False)
+        how = "." if server.read_only else ": “Write” begins, and the text grows as it comes."
+        quiet(f"Nothing is written with these settings yet{how}", small=False)
         return
     asked_run.status(server, run, stopped=_STOPPED, stoppable="Stop")
     try:

@@ -87,6 +87,8 @@ def _entry(server: Server, row: Mapping[str, Any], opened: ExplanationView | Non
 
 def _own(server: Server, opened: ExplanationView) -> None:
     """Taking back what one wrote oneself."""
+    if server.read_only:
+        return
     try:
         total = len(explanation_queries.study(server.cache, opened.run))
     except AtlasError as error:
@@ -107,6 +109,9 @@ def _nothing_yet(server: Server, target: Target, busy: bool) -> None:
     if busy:
         quiet("The first explanation is being made.", small=False)
         return
+    if server.read_only:
+        quiet("This unit has no explanation.", small=False)
+        return
     quiet(
         "This unit has no explanation yet. The pattern explainer needs no language model: it writes a sentence from the tokens that the "
         "unit fires on, predicts its activations from them on text held out for this, and scores the prediction, in a few seconds.",
@@ -117,6 +122,8 @@ def _nothing_yet(server: Server, target: Target, busy: bool) -> None:
 
 def _actions(server: Server, target: Target, opened: ExplanationView | None) -> None:
     """What can be asked for; its fields appear when one is chosen."""
+    if server.read_only:
+        return
     offered = [AGAIN, MINE, *([REVISE, ELSEWHERE] if opened is not None and not opened.failed else [])]
     if st.session_state.get(ACTION) not in offered:
         st.session_state[ACTION] = None

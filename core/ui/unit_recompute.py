@@ -42,9 +42,12 @@ def compare(record: Record, answer: dict[str, Any]) -> Compared:
 
 
 def recompute(workspace: Workspace, view: UnitView, picked: int) -> None:
-    """The choice of a record, the button, and the two rows, in a fragment. picked: the record whose token was clicked last."""
+    """The choice of a record, the button, and the two rows, in a fragment. picked: the record whose token was clicked last.
+
+    Nothing where no model may be asked.
+    """
     records = record_list(view)
-    if not records:
+    if not records or workspace.read_only:
         return
     vocab = load_vocab(workspace, view.name.subject)
     scale = max(abs(view.stats["min"]), abs(view.stats["max"]))

@@ -68,8 +68,8 @@ STYLE = """<style>
 </style>"""
 
 
-def title(view: UnitView) -> None:
-    """The unit's name, its subject, and over how much text the numbers are."""
+def title(view: UnitView, *, read_only: bool) -> None:
+    """The unit's name, its subject, and over how much text the numbers are. read_only: no model may be asked to be steered with it."""
     name = view.name
     tokens = f"{int(view.stats['tokens']):,} tokens of text"
     heading = f"{name.site} / {name.basis} / {name.index}"
@@ -77,8 +77,10 @@ def title(view: UnitView) -> None:
     if view.index.dictionary(name.site):
         address = nav.address("features", {"dictionary": f"{name.subject}/{name.site}/{name.basis}"})
         beside += f' · <a href="{html.escape(address, quote=True)}" target="_self">its dictionary</a>'
-    steer = nav.address("ablate_steer", {"units": str(name)})
-    beside += f' · <a href="{html.escape(steer, quote=True)}" target="_self">Steer with this unit</a>'
+    if not read_only:
+        steer = nav.address("ablate_steer", {"units": str(name)})
+        beside += f' · <a href="{html.escape(steer, quote=True)}" target="_self">Steer with this unit</a>'
+    beside += f' · <a href="{html.escape(nav.compare_address(name), quote=True)}" target="_self">Compare</a>'
     st.html(f'<div class="nu-title"><h1>{html.escape(heading)}</h1><span>{beside}</span></div>')
 
 

@@ -38,7 +38,7 @@ class FindingsMerge(Protocol):
 class Imported:
     """What an import did. runs: put in place; known: here already; findings: versions of notes, ratings and so on that were new.
 
-    forked: entries that were changed on both sides, whose two texts are shown side by side.
+    forked: entries that were changed on both sides, whose two texts are shown side by side. remarks: what could not be carried.
     """
 
     title: str
@@ -48,6 +48,7 @@ class Imported:
     subjects: list[str] = field(default_factory=list[str])
     findings: int = 0
     forked: int = 0
+    remarks: tuple[str, ...] = ()
 
     @property
     def changed(self) -> bool:
@@ -66,6 +67,7 @@ def import_bundle(
 
     Raises AtlasError, Refused where the file is at fault, and then leaves everything as it was.
     """
+    workspace.check_writable()
     scratch = workspace.scratch / f"import-{uuid4().hex}"
     remove_stale(workspace)
     try:
@@ -108,7 +110,7 @@ def _fit_subjects(workspace: Workspace, staged: Workspace) -> None:
 
 def _settle(workspace: Workspace, staged: Staged, findings: FindingsMerge | None) -> Imported:
     """Put in place what is not here yet. Findings first: they are taken in whole or refused, and what follows are renames."""
-    done = Imported(staged.title, [UnitName.parse(name) for name in staged.units])
+    done = Imported(staged.title, [UnitName.parse(name) for name in staged.units], remarks=staged.remarks)
     new = [one for one in staged.runs if not _here(workspace, staged.workspace, one)]
     referred = {run for one in new for run in one.refers}
     for one in staged.runs:
