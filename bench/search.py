@@ -1,9 +1,9 @@
-"""Search over 307,200 explanations and as many units' top tokens, made up by chance: making the index, opening it, and questions of all kinds.
+"""Search over 307,200 explanations and as many units' top tokens, made up by chance: making the index, opening it, questions.
 
     python -m bench.search [--units 307200] [--questions 300] [--folder DIR] [--json]
 
-Questions are 1 to 5 words, drawn as often as they occur, and go through the function that the page calls. Beside them stand, in the same run
-and over the same texts: PyPI `bm25s` asked for the best 25 without completions and filters, and reading every text for one word.
+Questions are 1 to 5 words, drawn as often as they occur, and go through the function that the page calls. Beside them stand, in the same
+run and over the same texts: PyPI `bm25s` asked for the best 25 without completions and filters, and reading every text for one word.
 """
 
 import argparse
@@ -91,8 +91,8 @@ def measure(workspace: Workspace, units: int, questions: int) -> dict[str, Any]:
         "everything at once": {"kinds": ("explanation",), "subject": SLUG, "site_kind": "mlp", "basis": "neurons", "least": 0.3,
                                "layers": tuple(range(24)), "author": "pattern", "labelled": True},
     }  # fmt: skip
-    times = {name: [timed(lambda: search.find(Question(text, **given), limit=SHOWN)) for text in asked] for name, given in filters.items()}
-    deep = [timed(lambda: search.find(Question(text), limit=SHOWN, offset=2000)) for text in asked[:100]]
+    times = {name: [timed(page(search, Question(text, **given))) for text in asked] for name, given in filters.items()}
+    deep = [timed(page(search, Question(text), 2000)) for text in asked[:100]]
     part = Part.load(folder)
     library_times = [timed(plain_library(folder, text)) for text in asked]
     scans = [timed(plain_scan(part, text)) for text in asked[:10]]
@@ -114,6 +114,10 @@ def measure(workspace: Workspace, units: int, questions: int) -> dict[str, Any]:
         "ratio_to_bm25s": round(float(np.median(times["no filter"]) / np.median(library_times)), 2),
         "ratio_to_reading_all": round(float(np.median(times["no filter"]) / np.median(scans)), 4),
     }
+
+
+def page(search: Search, question: Question, offset: int = 0) -> Callable[[], object]:
+    return lambda: search.find(question, limit=SHOWN, offset=offset)
 
 
 _loaded: dict[Path, Any] = {}

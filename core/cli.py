@@ -18,6 +18,7 @@ from core.commands import (
     explaining_options,
     findings_options,
     patching_options,
+    searching_options,
     sharing_options,
     steering_options,
 )
@@ -41,6 +42,7 @@ _COMMANDS = {
     **patching_options.COMMANDS,
     **sharing_options.COMMANDS,
     **findings_options.COMMANDS,
+    **searching_options.COMMANDS,
     "rebuild": "core.commands.serving:rebuild",
     "serve": "core.commands.serving:serve",
 }
@@ -117,6 +119,7 @@ def _parser() -> argparse.ArgumentParser:
     patching_options.add_ioi(add)
     sharing_options.add_sharing(add)
     findings_options.add_findings(add, shared)
+    searching_options.add_search(add)
     add("rebuild", "Make the cache again from the runs.")
     serve = add("serve", "Open the dashboard.")
     serve.add_argument("--port", type=int, default=8501, help="(8501)")

@@ -27,8 +27,8 @@ Array = npt.NDArray[Any]
 class Question:
     """Words and filters; an empty filter wants all. kinds: of texts. site_kind: mlp, resid or attn. layers: None for all.
 
-    labelled: only units that somebody gave a label. least: the lowest headline score, which only explanations have. author: of what a person
-    or an explainer wrote.
+    labelled: only units that somebody gave a label. least: the lowest headline score, which only explanations have. author: who wrote it, a
+    person or an explainer.
     """
 
     text: str

@@ -1,8 +1,8 @@
 """Ranking: BM25 (Robertson and Zaragoza 2009, Lucene's variant) over the words of one part, with PyPI `bm25s`.
 
 bm25s keeps, for each word, the documents that hold it with their score. Here that score is the word's frequency in the document alone,
-tf / (k1 (1 − b + b · length / average) + tf); how rare the word is, log(1 + (N − n + ½) / (n + ½)), is multiplied when somebody asks, because N
-and n are counted over all parts.
+tf / (k1 (1 − b + b · length / average) + tf); how rare the word is, log(1 + (N − n + ½) / (n + ½)), is multiplied when somebody asks,
+because N and n are counted over all parts.
 """
 
 import math

@@ -118,7 +118,7 @@ class Search:
     def _follow_runs(self) -> None:
         """Take in what runs made since, at once if it is little."""
         if self._base is None and self._signature is None:
-            self._base = _newest(self._folder)
+            self._base = _newest(self._folder) or self._borrowed()
         now = known.signature(self._workspace)
         resting = time.monotonic() < self._rest_until
         if now == self._signature and (resting or self._making is not None or not self._due()):
@@ -138,6 +138,10 @@ class Search:
     @property
     def _folder(self) -> Path:
         return self._workspace.scratch / FOLDER
+
+    def _borrowed(self) -> Part | None:
+        """Where the workspace is only read: what was made in it, which stays as it is."""
+        return _newest(self._workspace.path / "scratch" / FOLDER, mend=False) if self._workspace.read_only else None
 
     def _size_of(self, found: Collection[Source]) -> int:
         return sum(source.about for source in found)
@@ -267,21 +271,22 @@ def _being_made(folder: Path) -> bool:
     return False
 
 
-def _newest(folder: Path) -> Part | None:
+def _newest(folder: Path, *, mend: bool = True) -> Part | None:
     """The part that was made last and can be read."""
     with suppress(FileNotFoundError):
         for path in sorted(folder.iterdir(), key=os.path.getmtime, reverse=True):
-            if not path.name.startswith(".") and (part := _load(path)) is not None:
+            if not path.name.startswith(".") and (part := _load(path, mend=mend)) is not None:
                 return part
     return None
 
 
-def _load(path: Path) -> Part | None:
-    """A part on disk; None where there is none. A damaged one is removed."""
+def _load(path: Path, *, mend: bool = True) -> Part | None:
+    """A part on disk; None where there is none. mend: a damaged one is removed."""
     if not path.is_dir():
         return None
     try:
         return Part.load(path)
     except DamagedPart:
-        shutil.rmtree(path, ignore_errors=True)
+        if mend:
+            shutil.rmtree(path, ignore_errors=True)
         return None

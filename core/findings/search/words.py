@@ -1,13 +1,14 @@
 """The words of a text, the same for what is searched and for what is searched for.
 
-A word is a run of letters, digits and the marks that belong to them, whatever the script, without regard to case (`str.casefold`) and to how
-characters are composed (NFKC). Chinese, Japanese and Korean characters are words by themselves, because nothing between them tells where a
-word ends. Everything else, the underscore too, only separates.
+A word is a run of letters, digits and the marks that belong to them, whatever the script, without regard to case (`str.casefold`) and to
+how characters are composed (NFKC). Chinese, Japanese and Korean characters are words by themselves, because nothing between them tells
+where a word ends. Everything else, the underscore too, only separates.
 """
 
 import re
 import unicodedata
-from collections.abc import Iterable, Iterator
+from collections import deque
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import groupby
 
@@ -94,18 +95,11 @@ def excerpt(text: str, asked: Asked, longest: int) -> str:
     return ("… " if start else "") + flat[start:end].rstrip() + (" …" if end < len(flat) else "")
 
 
-def only_words(texts: Iterable[str]) -> str:
-    """Texts end to end, as words."""
-    return " ".join(word for text in texts for word in words_of(text))
-
-
 def _same(word: str) -> str:
     return word.lower()[:LONGEST_WORD] if word.isascii() else unicodedata.normalize("NFKC", word).casefold()[:LONGEST_WORD]
 
 
 def _last(text: str) -> str:
     """The word that a text ends with, empty when something else comes after it."""
-    found = None
-    for found in _WORD.finditer(text):
-        pass
-    return _same(found[0]) if found is not None and found.end() == len(text) else ""
+    last = deque(_WORD.finditer(text), maxlen=1)
+    return _same(last[0][0]) if last and last[0].end() == len(text) else ""
