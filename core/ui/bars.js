@@ -65,6 +65,12 @@ function drawLine(line, open) {
   track.append(fill);
   const value = element("span", "value", line.value);
   if (line.count) value.append(element("small", "", line.count));
+  if (line.compare) {
+    const beside = element("a", "beside", "compare");
+    beside.href = line.compare;
+    beside.target = "_self";
+    value.append(beside);
+  }
   if (line.hover) made.title = line.hover;
   made.append(name, track, value);
   return made;

@@ -14,7 +14,7 @@ class Line:
     """`share` is the bar's length in [0, 1]; hue: p amber (activation, raised), n blue (negative, lowered), m neutral.
 
     colour: of the bar instead of the hue's, where lines are the key of a figure.
-    `unit` is what a click on the name reports and `address` where it leads in a new tab.
+    `unit` is what a click on the name reports and `address` where it leads in a new tab; compare: the address that sets it beside this one.
     """
 
     name: str
@@ -26,6 +26,7 @@ class Line:
     unit: str = ""
     address: str = ""
     colour: str = ""
+    compare: str = ""
 
 
 @dataclass(frozen=True)

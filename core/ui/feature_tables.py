@@ -98,6 +98,7 @@ def coactive_table(view: UnitView, feature: Feature) -> Table:
             hover=f"{each.count:,} of this feature's {own:,} tokens and of that one's {each.total:,} · Jaccard index {each.jaccard:.4g}",
             unit=str(each.name),
             address=nav.unit_address(each.name),
+            compare=nav.compare_address(view.name, each.name),
         )
         for each in feature.coactive[:SHOWN]
     ]

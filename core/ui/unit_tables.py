@@ -92,6 +92,7 @@ def similar_table(view: UnitView) -> Table:
             hue="m",
             unit=str(each.name),
             address=nav.unit_address(each.name),
+            compare=nav.compare_address(view.name, each.name),
         )
         for each in view.effects.similar[:SHOWN]
     ]

@@ -22,14 +22,15 @@ MAY_IMPORT: dict[str, set[str]] = {
     "bases": {"errors", "units", "workspace", "vocab", "remembered", "corpus", "subject", "runs.progress", "index.request", "index.jit"},
     "index": {"errors", "units", "workspace", "vocab", "corpus", "subject", "bases", "runs.progress"},
     "store": {"errors", "units", "workspace", "vocab", "remembered", "index.bands", "index.bins", "subject.info"}
-    | {"autointerp.pattern", "autointerp.scoring"},
+    | {"autointerp.pattern", "autointerp.scoring", "bases.directions"},
     "sqlite": {"errors"},
     "llm": {"errors", "sqlite", "workspace"},
     "autointerp": {"errors", "units", "workspace", "vocab", "store", "subject", "bases.basis", "llm", "runs.progress", "runs.client"},
     "causal": {"errors", "units", "workspace", "vocab", "remembered", "store", "subject", "bases", "corpus.spec", "runs.progress"}
     | {"autointerp.calibration"},
     "runs": {"errors", "sqlite", "units", "workspace", "vocab"},
-    "findings": {"errors", "sqlite", "units", "workspace", "vocab", "store", "index.bands", "index.bins"},
+    "findings": {"errors", "sqlite", "units", "workspace", "vocab", "store", "index.bands", "index.bins", "subject.info"}
+    | {"autointerp.studies", "autointerp.study_tables", "autointerp.comparison"},
     "ui": {"errors", "units", "workspace", "vocab", "remembered", "store", "runs", "corpus.spec", "subject.info", "index.bins"}
     | {"index.request", "findings", "llm.endpoint", "llm.estimate", "llm.listing"}
     | {f"bases.{name}" for name in ("info", "shelf", "curves", "metric_names", "train_request", "fit_request", "measure_request")}

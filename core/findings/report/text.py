@@ -45,27 +45,32 @@ def table(head: Iterable[str], rows: Iterable[Iterable[str]], right: Iterable[in
     return f"<table><tr>{titles}</tr>{''.join(f'<tr>{line}</tr>' for line in lines)}</table>"
 
 
-def record(one: Record, vocab: Vocab, limit: float) -> str:
-    """A record around its peak, as a row: its value, and tokens marked by their share of `limit`; each says its activation on hover."""
+def record(one: Record, vocab: Vocab, limit: float, label: str = "") -> str:
+    """A record around its peak, as a row: its value, and tokens marked by their share of `limit`; each says its activation on hover.
+
+    label: stands before the value. Activations that are not known are NaN, and hatched.
+    """
     start = max(one.first, one.position - LEFT)
     end = min(len(one.tokens), one.position + RIGHT + 1)
     pieces = vocab.pieces(one.tokens[start:end].tolist())
     marks = levels(one.activations[start:end], limit)
     cells: list[str] = ["⋯ "] if start > one.first else []
     for at, (piece, mark, value) in enumerate(zip(pieces, marks, one.activations[start:end].tolist(), strict=True)):
-        names = [mark] if mark else []
+        names = [mark] if mark else ["x"] if value != value else []
         names += ["k"] if at + start == one.position else []
         kind = f' class="{" ".join(names)}"' if names else ""
         cells.append(f'<i{kind} title="{number(value)}">{escaped(_short(piece).replace(chr(10), "↵").replace(chr(9), "⇥"))}</i>')
     if end < len(one.tokens):
         cells.append(" ⋯")
     where = escaped(f"{(one.document or 'a document that is not here')[:200]} · context {one.context:,}")
-    return f'<div class="row"><b title="{where}">{number(one.value)}</b><span class="tokens">{"".join(cells)}</span></div>'
+    before = f'<span class="letter">{escaped(label)}</span> ' if label else ""
+    return f'<div class="row"><b title="{where}">{before}{number(one.value)}</b><span class="tokens">{"".join(cells)}</span></div>'
 
 
 def levels(values: npt.NDArray[np.float32], limit: float) -> list[str]:
     """The class of each token's mark, p0 to p15 and n0 to n15; empty for a token that is hardly active. Logarithmic, as pages have it."""
-    shares = np.minimum(1.0, np.abs(values) / limit) if limit > 0 else np.zeros(len(values))
+    known = np.nan_to_num(np.abs(values))
+    shares = np.minimum(1.0, known / limit) if limit > 0 else np.zeros(len(values))
     steps = np.floor(np.log10(1 + 9 * shares) * LEVELS).astype(int).clip(0, LEVELS - 1)
     return [f"{'p' if value > 0 else 'n'}{step}" if share > 0.02 else "" for value, step, share in zip(values, steps, shares, strict=True)]
 

@@ -1,6 +1,6 @@
 """One unit in a report: sections of HTML, the important ones first, until the room for a unit is used up."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from core.findings.report.gathered import Gathered
@@ -17,7 +17,7 @@ _ROOM = {"explanations": 50_000, "findings": 30_000, "provenance": 30_000}
 """Bytes of these at most; records have what is left, at least a quarter of the whole."""
 EXPLANATIONS = 8
 TOKENS = 12
-_BANDS = (
+BANDS = (
     ("top", "Strongest", 14),
     ("bottom", "Most negative", 6),
     ("q3", "Between the 99th and the 99.9th percentile", 4),
@@ -39,18 +39,19 @@ def unit_html(found: Gathered, anchor: str) -> str:
     head = [
         f'<article id="{anchor}"><h2>{escaped(f"{name.site} / {name.basis} / {name.index}")}</h2>',
         f'<p class="quiet">{escaped(str(name))} · {int(view.stats["tokens"]):,} tokens of {escaped(text[:200])}</p>',
-        _statistics(found),
-        _explanations(found),
-        _findings(found),
+        statistics(found),
+        explanations(found),
+        findings(found),
         '<div class="cols"><div>',
     ]
-    side = ["</div><div>", _histogram(view), _top_tokens(view), _effects(found), _ablation(found), _coactive(found)]
-    tail = ["</div></div>", _provenance(view.provenance), "</article>"]
+    side = ["</div><div>", histogram_section(view), top_tokens(view), effects(found), ablation(found), coactive(found)]
+    tail = ["</div></div>", provenance(view.provenance), "</article>"]
     left = MOST_BYTES - _bytes([*head, *side, *tail])
-    return "".join([*head, _records(found, left), *side, *tail])
+    return "".join([*head, records(found, left), *side, *tail])
 
 
-def _statistics(found: Gathered) -> str:
+def statistics(found: Gathered) -> str:
+    """The line of small numbers."""
     view = found.view
     tokens = view.stats["tokens"]
     told = [(name, number(view.stats[name])) for name in _STATISTICS]
@@ -63,10 +64,11 @@ def _statistics(found: Gathered) -> str:
     return f"<dl>{''.join(f'<div><dd>{value}</dd><dt>{name}</dt></div>' for name, value in told)}</dl>"
 
 
-def _explanations(found: Gathered) -> str:
+def explanations(found: Gathered, most: int = EXPLANATIONS) -> str:
+    """The explanations, the best first, with their scores and controls."""
     if not found.explanations:
         return ""
-    shown = fitting(map(_explanation, found.explanations[:EXPLANATIONS]), _ROOM["explanations"])
+    shown = fitting(map(_explanation, found.explanations[:most]), _ROOM["explanations"])
     more = f"<small> {len(shown)} of {len(found.explanations)}</small>" if len(shown) < len(found.explanations) else ""
     return f"<h3>Explanations{more}</h3>{''.join(shown)}"
 
@@ -98,7 +100,8 @@ def _score(one: ScoreView) -> list[str]:
     ]
 
 
-def _findings(found: Gathered) -> str:
+def findings(found: Gathered) -> str:
+    """What people wrote."""
     if not found.findings:
         return ""
     lines: list[str] = []
@@ -112,13 +115,14 @@ def _findings(found: Gathered) -> str:
     return f"<h3>What people wrote{more}</h3>{''.join(shown)}"
 
 
-def _records(found: Gathered, room: int) -> str:
+def records(found: Gathered, room: int, bands: Sequence[tuple[str, str, int]] = BANDS) -> str:
+    """The records of some bands (name, title, how many at most), as many as have room in so many bytes."""
     view = found.view
     limit = max(abs(view.stats["min"]), abs(view.stats["max"])) if view.stats["tokens"] else 0.0
     lines = [f"<h3>Records <small>marked by their share of {number(limit)}, logarithmic; hover a token for its activation</small></h3>"]
     left_out = 0
     used = _bytes(lines) + 200
-    for band, title, most in _BANDS:
+    for band, title, most in bands:
         records = view.bands.get(band, [])[:most]
         rows: list[str] = []
         for one in records:
@@ -137,12 +141,14 @@ def _records(found: Gathered, room: int) -> str:
     return "".join(lines)
 
 
-def _histogram(view: UnitView) -> str:
+def histogram_section(view: UnitView) -> str:
+    """The histogram under its heading; empty for a unit without activations."""
     drawn = histogram(view)
     return f"<h3>Activations <small>tokens per 1 of activation, logarithmic</small></h3>{drawn}" if drawn else ""
 
 
-def _top_tokens(view: UnitView) -> str:
+def top_tokens(view: UnitView) -> str:
+    """The tokens on which it is most active."""
     tokens = view.top_tokens[:TOKENS]
     if not tokens:
         return ""
@@ -150,21 +156,23 @@ def _top_tokens(view: UnitView) -> str:
     return f"<h3>Top tokens</h3>{table(('token', 'mean activation', 'strong of all'), rows, (1, 2))}"
 
 
-def _effects(found: Gathered) -> str:
-    effects = found.view.effects
-    if effects is None:
+def effects(found: Gathered) -> str:
+    """What follows from the weights: tokens raised and lowered, and who writes alike."""
+    known = found.view.effects
+    if known is None:
         return ""
     parts = ["<h3>What it writes <small>logits per 1 of activation, from the weights</small></h3>"]
-    for kind, title, listed in (("up", "raises", effects.raised), ("down", "lowers", effects.lowered)):
+    for kind, title, listed in (("up", "raises", known.raised), ("down", "lowers", known.lowered)):
         rows = [[token(one.text), number(one.logit)] for one in listed[:TOKENS]]
         parts.append(f'<div class="{kind}">{table((title, "logit"), rows, (1,))}</div>')
-    if effects.similar:
-        near = ", ".join(f"{escaped(f'{one.name.site}/{one.name.index}')} {number(one.cosine)}" for one in effects.similar[:8])
+    if known.similar:
+        near = ", ".join(f"{escaped(f'{one.name.site}/{one.name.index}')} {number(one.cosine)}" for one in known.similar[:8])
         parts.append(f'<p class="quiet">writes in a similar direction (cosine): {near}</p>')
     return "".join(parts)
 
 
-def _ablation(found: Gathered) -> str:
+def ablation(found: Gathered) -> str:
+    """What ablating it did."""
     run = found.effect
     if run is None:
         return ""
@@ -187,7 +195,8 @@ def _effect_token(one: EffectToken, found: Gathered) -> str:
     return token(found.vocab.pieces([one.token])[0] if one.token < found.vocab.size else f"⟨token {one.token}⟩")
 
 
-def _coactive(found: Gathered) -> str:
+def coactive(found: Gathered) -> str:
+    """The features that are active on the same tokens."""
     if found.feature is None or not found.feature.coactive:
         return ""
     rows = [
@@ -196,10 +205,11 @@ def _coactive(found: Gathered) -> str:
     return f"<h3>Active together</h3>{table(('feature', 'Jaccard', 'tokens with both'), rows, (1, 2))}"
 
 
-def _provenance(recipe: Mapping[str, Any]) -> str:
+def provenance(recipe: Mapping[str, Any], title: str = "Provenance: where these numbers come from") -> str:
+    """A recipe, to be opened."""
     lines = (f"<dt>{escaped(name[:200])}</dt><dd>{escaped(value[:1000])}</dd>" for name, value in flatten(recipe))
     shown = "".join(fitting(lines, _ROOM["provenance"]))
-    return f'<details><summary>Provenance: where these numbers come from</summary><dl class="facts">{shown}</dl></details>'
+    return f'<details><summary>{escaped(title)}</summary><dl class="facts">{shown}</dl></details>'
 
 
 def _bytes(parts: list[str]) -> int:

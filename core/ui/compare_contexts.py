@@ -1,0 +1,92 @@
+"""The contexts that compared units share: each once, with a row for every unit, on one scale or on each unit's own."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import streamlit as st
+
+from core.errors import AtlasError
+from core.store.compare.compared import LETTERS
+from core.store.compare.contexts import SharedContext
+from core.ui import state, words
+from core.ui.address_fields import AddressFields
+from core.ui.compare_data import CompareData, marked
+from core.ui.prose import heading, quiet, sentence
+from core.ui.records import write_view
+from core.ui.tokens import Band, Heading, Row, View, pack, token_view
+from core.workspace import Workspace
+
+FIRST, MOST = 8, 60
+SCALES = {"own": "each unit's own", "one": "one for all"}
+_CSV = ("unit", "context", "document", "source", "start")
+
+
+@dataclass(frozen=True)
+class Shown:
+    """Which contexts are shown, and how."""
+
+    contexts: tuple[SharedContext, ...]
+    scale: str
+
+
+def contexts(workspace: Workspace, data: CompareData) -> None:
+    """The section, as a fragment's content."""
+    every = data.compared.shared
+    heading("Shared contexts", f"{words.count(len(every), 'context')} that two or more of them have" if every else "")
+    if not every:
+        quiet("No context is among the records of two of them.", small=False)
+        return
+    fields = AddressFields("compare")
+    with st.container(horizontal=True, vertical_alignment="bottom", key="compare-scale"):
+        scale = fields.choice(
+            "colours", "The strongest colour is", list(SCALES), "own", names=lambda one: f"{SCALES[one]} largest activation", segmented=True
+        )
+    try:
+        fields.check()
+        most = state.choice("contexts", "how many contexts are shown", ["", "all"], "") == "all"
+    except AtlasError as error:
+        sentence(str(error))
+        most = False
+    chosen = every[: MOST if most else FIRST]
+    view, _ = View.read(st.query_params.to_dict())
+    token_view(pack_contexts(data, Shown(chosen, scale)), view, key="compare-contexts", on_view=write_view)
+    quiet(
+        "A neuron has a context that is among its records; a feature whose every activation is kept has any on which it is active. First "
+        "come those on which a second unit is nearest to its maximum. Numbers: each unit's largest in the context. Hatched: not kept."
+    )
+    if len(every) > FIRST:
+        label = "show fewer" if most else f"show all {len(every)}" if len(every) <= MOST else f"show {MOST} of {len(every)}"
+        st.button(label, key="compare-contexts-more", type="tertiary", on_click=state.write, kwargs={"contexts": None if most else "all"})
+
+
+def pack_contexts(data: CompareData, shown: Shown) -> bytes:
+    """Each context as a band with a row for every unit that was read over its text."""
+    units = data.compared.units
+    largest = max(unit.largest for unit in units)
+    bands = [_band(data, one, largest if shown.scale == "one" else None) for one in shown.contexts]
+    signed = any(unit.view.stats["min"] < 0 for unit in units)
+    whose, ends = ("one common", None) if shown.scale == "one" else ("each unit's own", ("− its largest", "its largest"))
+    return pack(
+        bands,
+        data.vocab(shown.contexts[0].units[0]),
+        key=f"{data.key}:{shown.scale}:{len(bands)}",
+        low=-largest if signed else 0.0,
+        high=largest,
+        heading=Heading("Context by context", csv=_CSV, file="shared-contexts.csv", whose=whose, ends=ends),
+    )
+
+
+def _band(data: CompareData, one: SharedContext, limit: float | None) -> Band:
+    record = one.record
+    among = " and ".join(LETTERS[place] for place in one.among)
+    rows: list[Row] = []
+    for place, activations in zip(one.units, one.activations, strict=True):
+        unit = data.compared.units[place]
+        values = np.full(len(record.tokens), np.nan, np.float32) if activations is None else activations
+        known = values[np.isfinite(values)]
+        value = float(known[np.abs(known).argmax()]) if known.size else float("nan")
+        cells = (str(unit.view.name), record.context, record.document, record.source, record.start)
+        where = f"{record.document} · context {record.context:,} · from token {record.start:,}"
+        limit_of = unit.largest if limit is None else limit
+        rows.append(Row(record.tokens, values, one.peak, value, where, cells, label=marked(unit.view, place), limit=limit_of))
+    return Band(record.document or f"Context {record.context:,}", f"context {record.context:,} · had by {among}", rows)

@@ -1,0 +1,134 @@
+"""The units that are compared: two to four names in the address (`compare?units=…`), and the fields that add, move and remove them."""
+
+import html
+
+import streamlit as st
+
+from core.errors import AtlasError
+from core.store.catalog import find_unit
+from core.store.compare.compared import LETTERS, MOST
+from core.store.picks import random_interesting
+from core.store.units import UnitView
+from core.ui import nav, state
+from core.ui.index_choice import ready
+from core.ui.prose import quiet, sentence
+from core.ui.server import Server
+from core.ui.unit_address import jump
+from core.units import UnitName
+
+_TYPED, _REFUSED = "compare-typed", "compare-refused"
+_HELP = "A unit's name, or a part of it: 1352 · 5/1352 · mlp.5/neurons/1352 · resid.9/a-dictionary/17"
+_OFFERED = 5
+
+
+class WrongUnits(AtlasError):
+    """The address names what cannot be compared. rest: those of it that can."""
+
+    def __init__(self, text: str, rest: list[UnitName]) -> None:
+        super().__init__(text)
+        self.rest = rest
+
+
+def read_units(server: Server) -> list[UnitName]:
+    """The units of the address, at most four. Raises WrongUnits for one that is not there or named twice, and for too many."""
+    names = [part for part in state.raw("units").split(",") if part.strip()]
+    found: list[UnitName] = []
+    wrong = ""
+    for text in names[: 4 * MOST]:
+        try:
+            name = UnitName.parse(text.strip())
+            find_unit(server.workspace, name, state.raw("run") or None)
+            if name in found:
+                raise AtlasError(f"{name} was named twice: name each unit once.")
+            found.append(name)
+        except AtlasError as error:
+            wrong = wrong or str(error)
+    if not wrong and len(names) > MOST:
+        wrong = f"Two to four units are compared at a time, not {len(names):,}: take some out of the address."
+    if wrong:
+        raise WrongUnits(wrong, found[:MOST])
+    return found
+
+
+def write_units(units: list[UnitName]) -> None:
+    """Put the units into the address."""
+    state.write(units=",".join(map(str, units)))
+
+
+def buttons(units: list[UnitName], place: int) -> None:
+    """What moves one of the units to the left, and takes it out."""
+    with st.container(horizontal=True, vertical_alignment="center", gap="small", key=f"nc-acts-{place}"):
+        if place:
+            st.button("← move", key=f"compare-move-{units[place]}", type="tertiary", on_click=_move, args=(units, place))
+        st.button("remove", key=f"compare-remove-{units[place]}", type="tertiary", on_click=_remove, args=(units, place))
+
+
+def unit_field(server: Server, units: list[UnitName]) -> None:
+    """A box to add a unit; a start where there is none."""
+    example = ready(server)[0]
+    here = units[-1] if units else UnitName(example.slug, example.published[0], example.basis, 0)
+    with st.container(horizontal=True, vertical_alignment="bottom", key="compare-add"):
+        st.text_input(
+            "Add a unit", key=_TYPED, placeholder=f"{here.site}/{here.basis}/0", help=_HELP, max_chars=300, width=320,
+            on_change=_add, args=(server, units, here), disabled=len(units) >= MOST,
+        )  # fmt: skip
+        if not units:
+            st.button("Begin with an interesting unit", key="compare-begin", on_click=_begin, args=(server,))
+    if refused := st.session_state.pop(_REFUSED, None):
+        sentence(refused)
+
+
+def offer(units: list[UnitName], view: UnitView, others: dict[str, list[UnitName]]) -> None:
+    """What to set beside the only unit that is named: links by what they are. others: beyond the units that write alike."""
+    alike = [similar.name for similar in view.effects.similar] if view.effects is not None else []
+    lines: list[str] = []
+    for title, names in {"writes in a similar direction": alike, **others}.items():
+        links = " · ".join(
+            f'<a href="{html.escape(nav.compare_address(*units, name), quote=True)}" target="_self">'
+            f"{html.escape(f'{name.site} / {name.basis} / {name.index}')}</a>"
+            for name in names[:_OFFERED]
+        )
+        if links:
+            lines.append(f'<p class="na-lead">{html.escape(title)}: {links}</p>')
+    if lines:
+        st.html("".join(lines))
+    else:
+        quiet("Nothing is known yet that this unit is like: name another one above.", small=False)
+
+
+def letter(place: int) -> str:
+    """What a unit is called where its name has no room."""
+    return LETTERS[place]
+
+
+def _move(units: list[UnitName], place: int) -> None:
+    write_units([*units[: place - 1], units[place], units[place - 1], *units[place + 1 :]])
+
+
+def _remove(units: list[UnitName], place: int) -> None:
+    write_units([unit for at, unit in enumerate(units) if at != place])
+
+
+def _add(server: Server, units: list[UnitName], here: UnitName) -> None:
+    typed = str(st.session_state[_TYPED]).strip()
+    if not typed:
+        return
+    try:
+        name = UnitName.parse(jump(here, typed))
+        find_unit(server.workspace, name, state.raw("run") or None)
+        if name in units:
+            raise AtlasError(f"{name} is there already.")
+    except AtlasError as error:
+        st.session_state[_REFUSED] = str(error)
+        return
+    st.session_state[_TYPED] = ""
+    write_units([*units, name])
+
+
+def _begin(server: Server) -> None:
+    index = ready(server)[0]
+    try:
+        name = random_interesting(server.cache, index.run, 0)
+    except AtlasError:
+        name = UnitName(index.slug, index.published[0], index.basis, index.units_of(index.published[0])[0])
+    write_units([name])
