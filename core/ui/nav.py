@@ -25,7 +25,7 @@ PAGES = {
     ),
     "Cause": (("ablate_steer", "Ablate and steer"), ("ioi", "IOI")),
     "Explain": (("explain", "Explain"), ("scores", "Scores"), ("studies", "Studies"), ("rate", "Rate")),
-    "Findings": (("findings", "Findings"), ("review", "Review")),
+    "Findings": (("findings", "Findings"), ("search", "Search"), ("review", "Review")),
     "Workspace": (("runs", "Runs"),),
 }
 

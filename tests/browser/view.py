@@ -27,6 +27,7 @@ PAGES = {
     "puzzles": ("studies?view=puzzles", ".st-key-start_puzzles"),
     "rate": ("rate", ".row.simulated"),
     "findings": ("findings", ".st-key-findings-filters"),
+    "search": ("search?q=fires", ".nsr td.said mark"),
     "runs": ("runs", ".na-run"),
 }
 """Every page: the address at which it shows something of the embedded model, and what is there when it does."""

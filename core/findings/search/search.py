@@ -21,7 +21,7 @@ from core.errors import AtlasError, explain_os_error
 from core.findings.entry import Entry
 from core.findings.findings import Findings
 from core.findings.search import sources as known
-from core.findings.search.part import LAYOUT, DamagedPart, Part, PartMaker
+from core.findings.search.part import KINDS, LAYOUT, DamagedPart, Part, PartMaker, TextKind
 from core.findings.search.question import Found, Question, Searched, find
 from core.findings.search.sources import ExplainedSource, Source, TokenSource
 from core.units import UnitName
@@ -72,9 +72,13 @@ class Search:
         parts, labelled = self._parts()
         return find(parts, question, labelled, limit, offset)
 
-    def size(self) -> int:
-        """How many texts are searched now. Raises AtlasError."""
-        return sum(len(each.part) if each.alive is None else int(each.alive.sum()) for each in self._parts()[0])
+    def counts(self) -> dict[TextKind, int]:
+        """How many texts of each kind are searched now. Raises AtlasError."""
+        total = np.zeros(len(KINDS), np.int64)
+        for each in self._parts()[0]:
+            kinds = each.part.column("kind")
+            total += np.bincount(kinds if each.alive is None else kinds[each.alive], minlength=len(KINDS))
+        return dict(zip(KINDS, total.tolist(), strict=True))
 
     def choices(self) -> dict[str, list[str]]:
         """What the filters can be set to: subjects, site_kinds, bases, authors; each sorted. Raises AtlasError."""
