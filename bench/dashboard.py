@@ -39,10 +39,11 @@ class Dashboard:
     port: int
     pid: int
     workspace: Workspace
+    base: str = ""
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
+        return f"http://127.0.0.1:{self.port}{self.base}"
 
 
 def cpu_seconds(pid: int) -> float:
@@ -95,20 +96,23 @@ def borrow(source: Path, target: Path) -> None:
 
 
 @contextlib.contextmanager
-def serving(workspace: Workspace, log: Path, environment: Mapping[str, str] | None = None) -> Generator[Dashboard]:
+def serving(
+    workspace: Workspace, log: Path, environment: Mapping[str, str] | None = None, *options: str, base: str = "", port: int = 0
+) -> Generator[Dashboard]:
     """Serve until the block ends, in `offline()` if nothing else, then end the dashboard and the workers that were started for it.
 
+    options: more of `serve`. base: where its pages are if they are below a path, such as `/atlas`. port: a free one if none is named.
     Raises RuntimeError with the end of its output, which goes to `log`, when it does not come up.
     """
-    port = free_port()
+    port = port or free_port()
     with log.open("ab") as output:
         process = subprocess.Popen(
-            [sys.executable, "-m", "core", "serve", "--no-browser", "--port", str(port), "--workspace", str(workspace.path)],
+            [sys.executable, "-m", "core", "serve", "--no-browser", "--port", str(port), "--workspace", str(workspace.path), *options],
             cwd=PROJECT, env=environment or offline(), stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT,
             start_new_session=True,
         )  # fmt: skip
     try:
-        dashboard = Dashboard(port, process.pid, workspace)
+        dashboard = Dashboard(port, process.pid, workspace, base)
         end = time.monotonic() + START_SECONDS
         while not _answers(dashboard.url):
             if process.poll() is not None or time.monotonic() > end:

@@ -17,7 +17,7 @@ TEXT = "When I opened the door this morning, I saw"
 
 
 def fill(workspace: Workspace) -> dict[str, str]:
-    """Indexes, features, explanations, an effect, findings, ratings, dictionaries, and runs in several states. Names by what they are of."""
+    """Indexes, features, explanations, an effect, findings, ratings, dictionaries, and runs in several states. Returns their ids."""
     shared_bundle.fill(workspace)
     for name in ("one", "other"):
         write_dictionary(workspace, name, metrics={})

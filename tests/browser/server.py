@@ -35,7 +35,10 @@ def command(workspace: Path, *arguments: str, timeout: float = 420) -> dict[str,
 
 
 @contextlib.contextmanager
-def serving(workspace: Path, log: Path) -> Generator[Server]:
-    """Serve `workspace` until the block ends, then end all that was started for it. Raises RuntimeError when it does not come up."""
-    with dashboard.serving(Workspace(workspace), log, environment(workspace)) as running:
+def serving(workspace: Path, log: Path, *options: str, base: str = "", port: int = 0) -> Generator[Server]:
+    """Serve `workspace` until the block ends, then end all that was started for it. Raises RuntimeError when it does not come up.
+
+    options: more of `serve`. base: where its pages are if they are below a path, such as `/atlas`. port: a free one if none is named.
+    """
+    with dashboard.serving(Workspace(workspace), log, environment(workspace), *options, base=base, port=port) as running:
         yield Server(running.url, workspace, log, running.pid)
