@@ -3,11 +3,13 @@
 import streamlit as st
 
 from core.ui import login, nav
+from core.ui.palette import palette
 from core.ui.setup import mark_app, setup
 
 mark_app()
 page = nav.declare(menu=login.is_in())
 st.set_page_config(page_title=f"{page.title} · Neuron Atlas")
-setup()
+server = setup()
 nav.arrived(page)
+palette(server)
 page.run()

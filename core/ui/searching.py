@@ -26,6 +26,7 @@ ONE: dict[TextKind, str] = {
     "explanation": "explanation", "tokens": "top tokens", "note": "note", "own": "own explanation", "label": "label",
     "collection": "collection",
 }  # fmt: skip
+_COUNTED: dict[TextKind, str] = {"tokens": "units by their top tokens"}
 LIVE_SECONDS = 1.0
 MOST_LAYERS = 10_000
 LONGEST = 300
@@ -93,10 +94,10 @@ def what_there_is(search: Search) -> None:
                 "Explanations, top tokens, notes, labels and collections are found here by their words."
             )
         return
-    said = [f"{counts[kind]:,} {KIND_NAMES[kind]}" for kind in KINDS if counts[kind]]
+    said = [f"{counts[kind]:,} {_COUNTED.get(kind, KIND_NAMES[kind])}" for kind in KINDS if counts[kind]]
     listed = said[0] if len(said) == 1 else f"{', '.join(said[:-1])} and {said[-1]}"
     lead(
-        f"Here are {listed} to be searched: top tokens are counted by unit.",
+        f"Searched are {listed}.",
         "Write one or more words above. The better a text fits, the higher it stands; Ctrl+K or / searches from every page.",
     )
 
