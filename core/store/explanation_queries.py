@@ -234,6 +234,15 @@ def generation(cache: Cache, run: str) -> int | None:
     return found[0][0] if found else None
 
 
+def stamp(cache: Cache) -> tuple[int, int]:
+    """Changes whenever the cache takes in explanations: how many runs and parts it has."""
+    with cache.cursor() as cursor:
+        found: list[Any] = cursor.execute(
+            "SELECT (SELECT coalesce(sum(generation), 0) FROM explain_runs)::BIGINT, (SELECT count(*) FROM explain_parts)"
+        ).fetchall()
+    return int(found[0][0]), int(found[0][1])
+
+
 def choices(cache: Cache) -> dict[str, list[str]]:
     """What the filters of `scored` can be set to: subjects, explainers, simulators, kinds, studies, authors; each sorted."""
     columns = {

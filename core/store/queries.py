@@ -101,6 +101,40 @@ def rows_of(cache: Cache, run: str, ordinals: Collection[int]) -> pd.DataFrame:
         ).df()
 
 
+def reviewable(
+    cache: Cache,
+    run: str,
+    *,
+    kinds: Collection[str] | None = None,
+    layers: Collection[int] | None = None,
+    density: Span = (None, None),
+    kurtosis: Span = (None, None),
+    maximum: Span = (None, None),
+    token: str | None = None,
+    text: str | None = None,
+    only_interesting: bool = False,
+    explained: bool | None = None,
+) -> pd.DataFrame:
+    """All units of a run that fit filters as in `explore`: name interesting. Interesting ones first, then the most peaked.
+
+    explained: only units that have an explanation, or only those that have none.
+    """
+    where, values = _filters(run, kinds, layers, {"density": density, "kurtosis": kurtosis, "max": maximum}, token, text)
+    after = ["interesting"] if only_interesting else ["true"]
+    if explained is not None:
+        after.append(f"name {'IN' if explained else 'NOT IN'} (SELECT name FROM explanations WHERE failed = '')")
+    named = (
+        "SELECT s.subject || '/' || u.kind || '.' || u.layer || '/' || s.basis || '/' || u.unit AS name, u.interesting, u.kurtosis, "
+        f"u.ordinal FROM (SELECT * FROM units WHERE {where}) u CROSS JOIN (SELECT subject, basis FROM indexes WHERE run = ?) s"
+    )
+    with cache.cursor() as cursor:
+        return cursor.execute(
+            f"SELECT name, interesting FROM ({named}) WHERE {' AND '.join(after)} "
+            "ORDER BY interesting DESC, kurtosis DESC NULLS LAST, ordinal",
+            [*values, run],
+        ).df()
+
+
 def layers(cache: Cache, run: str) -> pd.DataFrame:
     """How units are spread within each site: one row a site and measure.
 

@@ -11,12 +11,15 @@ _HERE = Path(__file__).parent
 
 
 @st.cache_resource(show_spinner=False)
-def component(name: str, html: str) -> Callable[..., Any]:
+def component(name: str, html: str, scripts: tuple[str, ...] = (), styles: tuple[str, ...] = ()) -> Callable[..., Any]:
     """The component `name`, declared once a process. html: what its script finds inside its parent element.
 
-    A component's script is one module without imports, as the browser gets it from memory: the shared helpers are put before it.
+    A component's script is one module without imports, as the browser gets it from memory: the shared helpers are put before it, and the
+    other `scripts` and `styles` that it builds on.
     """
-    return v2.component(f"neuron_atlas_{name}", html=html, css=_read(f"{name}.css"), js=_read("common.js") + _read(f"{name}.js"))
+    css = "".join(_read(f"{one}.css") for one in (*styles, name))
+    js = "".join(_read(f"{one}.js") for one in ("common", *scripts, name))
+    return v2.component(f"neuron_atlas_{name}", html=html, css=css, js=js)
 
 
 def nothing() -> None:

@@ -71,7 +71,8 @@ class Row:
     `cells` are the row's own columns in the CSV. simulated: the numbers are not measured but predicted, and drawn in that colour.
     distribution: shape (n, 11), probabilities of the integers 0 to 10 behind each of them, shown with the token under the pointer.
     effect: shape (n,), by how much the log-probability of each token itself changes when something is ablated, drawn as a signed underline;
-    NaN where that is not known.
+    NaN where that is not known. label: stands in the chip instead of the token, where rows are of several units. limit: what the strongest
+    colour stands for in this row, instead of the view's.
     """
 
     tokens: npt.NDArray[np.int32]
@@ -83,6 +84,8 @@ class Row:
     simulated: bool = False
     distribution: npt.NDArray[np.float32] | None = None
     effect: npt.NDArray[np.float32] | None = None
+    label: str = ""
+    limit: float | None = None
 
 
 @dataclass(frozen=True)
@@ -118,13 +121,16 @@ class Picked:
 class Heading:
     """What stands over the rows. try_address: where a row's “try” leads; the text is appended, percent-encoded.
 
-    csv: the names of the rows' own columns; file: the name of the saved CSV.
+    csv: the names of the rows' own columns; file: the name of the saved CSV. whose: on whose scale the colours are; ends: what stands at
+    the ends of the legend instead of numbers.
     """
 
     title: str
     try_address: str = ""
     csv: Sequence[str] = ()
     file: str = "records.csv"
+    whose: str = "this unit's"
+    ends: tuple[str, str] | None = None
 
 
 def pack(bands: Sequence[Band], vocab: Vocab, *, key: str, low: float, high: float, heading: Heading) -> bytes:
@@ -167,6 +173,8 @@ def pack(bands: Sequence[Band], vocab: Vocab, *, key: str, low: float, high: flo
                 **({"simulated": True} if row.simulated else {}),
                 **({} if row.distribution is None else {"distribution": _base64(_hundredths(row.distribution))}),
                 **({} if row.effect is None else _effect(row.effect)),
+                **({"label": row.label} if row.label else {}),
+                **({} if row.limit is None else {"limit": row.limit, "digits": digits(row.limit)}),
             }
             for row, (_, scale) in zip(rows, quantised, strict=True)
         ],
@@ -190,7 +198,7 @@ def token_view(packed: bytes, view: View, *, key: str, on_view: Callable[[View],
             on_view(View.read(chosen)[0])
 
     data = b'{"view":' + json.dumps(asdict(view)).encode() + b',"body":' + packed + b"}"
-    result = component("tokens", _HTML)(key=key, data=data, on_view_change=changed, on_token_change=nothing)
+    result = component("tokens", _HTML, scripts=("token_rows",))(key=key, data=data, on_view_change=changed, on_token_change=nothing)
     token = cast(Mapping[str, int] | None, result.get("token"))
     return Picked(int(token["row"]), int(token["index"])) if token else None
 

@@ -28,6 +28,7 @@ PAGES = {
     "rate": ("rate", ".row.simulated"),
     "findings": ("findings", ".st-key-findings-filters"),
     "search": ("search?q=fires", ".nsr td.said mark"),
+    "review": ("review?layer=22", ".review .row .peak"),
     "runs": ("runs", ".na-run"),
 }
 """Every page: the address at which it shows something of the embedded model, and what is there when it does."""
