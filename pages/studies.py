@@ -11,7 +11,7 @@ from core.autointerp.studies import STUDIES, study_settings
 from core.errors import AtlasError
 from core.runs.registry import Run
 from core.store.explanation_queries import study as study_rows
-from core.ui import bases_choice, basis_table, explain_settings, puzzle_section, state, study_table, unit_choice
+from core.ui import bases_choice, basis_table, explain_settings, puzzle_section, state, study_page, study_table, unit_choice
 from core.ui.address_fields import AddressFields
 from core.ui.basis_charts import basis_figure
 from core.ui.explain_choices import EXPLAINER_NAMES
@@ -109,7 +109,7 @@ def _draw(server: Server, run: Run, name: str, kind: str) -> None:
         quiet("No explanation is finished yet." if run.active else "This run finished no explanation.", small=False)
         return
     if name in STUDIES and STUDIES[name].across:
-        basis_section(records, run.id, frame)
+        basis_section(server, records, run.id, frame, kind)
         return
     table = study_tables.by_layer(records) if name == "layer" else study_tables.by_setting(records)
     axis = STUDIES[name].axis if name in STUDIES else "setting"
@@ -122,9 +122,10 @@ def _draw(server: Server, run: Run, name: str, kind: str) -> None:
     with st.container(horizontal=True, gap="small"):
         _save("Save the table as CSV", lambda: study_table.to_csv(table), f"{run.id}-{name}.csv")
         _save("Save every explanation as CSV", lambda: to_csv(frame), f"{run.id}.csv")
+        study_page.save(server, run.id, records, kind)
 
 
-def basis_section(records: Sequence[study_tables.Record], run: str, frame: pd.DataFrame) -> None:
+def basis_section(server: Server, records: Sequence[study_tables.Record], run: str, frame: pd.DataFrame, kind: str) -> None:
     """The paper's figure, and the same as a table."""
     series = study_tables.by_basis(records)
     st.plotly_chart(
@@ -138,6 +139,7 @@ def basis_section(records: Sequence[study_tables.Record], run: str, frame: pd.Da
     with st.container(horizontal=True, gap="small"):
         _save("Save the table as CSV", lambda: basis_table.to_csv(series), f"{run}-bases.csv")
         _save("Save every explanation as CSV", lambda: to_csv(frame), f"{run}.csv")
+        study_page.save(server, run, records, kind)
 
 
 def _save(label: str, content: Callable[[], bytes], file: str) -> None:

@@ -7,6 +7,7 @@ What pages draw and the command line prints. Rows are records: mappings with the
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import combinations
 from typing import Any
 
 import numpy as np
@@ -122,6 +123,19 @@ def by_setting(records: Sequence[Record]) -> Table:
     ]
     without = tuple(line.label for key, line in zip(groups, lines, strict=True) if key not in rho) if rho else ()
     return Table(tuple(lines), int(shared.sum()), (first[1] or "as asked") if first is not None and differs else "", without)
+
+
+def pairwise(records: Sequence[Record]) -> list[tuple[str, str, Mean]]:
+    """Every two settings with a number: their labels, and the mean of the first less the second over the units that `by_setting` pairs."""
+    groups = _groups(records, lambda one: (int(one["setting_place"]), str(one["setting"])))
+    places = sorted({int(one["unit_place"]) for one in records})
+    rho = {key: values for key, found in groups.items() if np.isfinite(values := _aligned(found, places)).any()}
+    if len(rho) < 2:
+        return []
+    shared = paired(list(rho.values()))
+    two = list(combinations(rho, 2))
+    found = means([rho[one][shared] - rho[other][shared] for one, other in two])
+    return [(one[1] or "as asked", other[1] or "as asked", by) for (one, other), by in zip(two, found, strict=True)]
 
 
 def by_layer(records: Sequence[Record]) -> Table:

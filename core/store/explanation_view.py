@@ -128,6 +128,29 @@ def load_explanation(workspace: Workspace, identity: str) -> ExplanationView:
         raise AtlasError(broken_file(workspace, run, damage.path, "is damaged")) from None
 
 
+def load_scored(workspace: Workspace, run: str) -> list[ExplanationView]:
+    """Every explanation of a run with its scores, in the run's order; patterns and simulations, which are large, are left out.
+
+    Raises AtlasError.
+    """
+    found = load_explained(workspace, run)
+    try:
+        views = [view for part in found.parts for view in _scored(found, part)]
+    except FileNotFoundError as error:
+        raise AtlasError(broken_file(workspace, run, Path(str(error.filename)), "is missing")) from None
+    except DamagedPart as damage:
+        raise AtlasError(broken_file(workspace, run, damage.path, "is damaged")) from None
+    return sorted(views, key=lambda view: places(run, view.identity))
+
+
+def _scored(found: ExplainedRun, part: ExplainedPart) -> list[ExplanationView]:
+    scores: dict[str, list[dict[str, Any]]] = {}
+    for row in _rows(found.path(part, "scores")):
+        scores.setdefault(row["explanation"], []).append(row)
+    path, scored = found.path(part, "explanations"), found.path(part, "scores")
+    return [_view(path, found, row, _scores(scored, scores.get(row["explanation"], [])), (), "") for row in _rows(path, without="pattern")]
+
+
 _identities: Remembered[FileKey, frozenset[str]] = Remembered(4096)
 
 
@@ -155,14 +178,29 @@ def _load(workspace: Workspace, found: ExplainedRun, identity: str) -> Explanati
         raise AtlasError(f"There is no explanation “{identity[:120]}” in the run {found.run}.")
     path = found.path(part, "explanations")
     row = _rows(path, identity)[0]
+    scored = found.path(part, "scores")
+    subject = str(row["unit"]).partition("/")[0]
+    simulations, missing = _simulations(workspace, found.path(part, "simulations"), identity, row["index"], subject)
+    return _view(path, found, row, _scores(scored, _rows(scored, identity)), simulations, missing)
+
+
+def _view(
+    path: Path,
+    found: ExplainedRun,
+    row: dict[str, Any],
+    scores: tuple[ScoreView, ...],
+    simulations: tuple[SimulationView, ...],
+    missing: str,
+) -> ExplanationView:
+    """A row of the file `path` with what was read elsewhere. Raises DamagedPart."""
+    identity = str(row["explanation"])
     try:
         unit = UnitName.parse(row["unit"])
         _, place = places(found.run, identity)
-        pattern = Pattern.from_json(json.loads(row["pattern"])) if row["pattern"] else None
+        pattern = Pattern.from_json(json.loads(row["pattern"])) if row.get("pattern") else None
         recipe = dict(json.loads(row["recipe"] or "{}"))
     except (AtlasError, ValueError, KeyError, TypeError) as error:
         raise DamagedPart(path, str(error)) from None
-    simulations, missing = _simulations(workspace, found.path(part, "simulations"), identity, row["index"], unit.subject)
     return ExplanationView(
         identity=identity,
         run=found.run,
@@ -180,17 +218,18 @@ def _load(workspace: Workspace, found: ExplainedRun, identity: str) -> Explanati
         failed=row["failed"],
         seconds=row["seconds"],
         created=row["created"],
-        scores=_scores(found.path(part, "scores"), identity),
+        scores=scores,
         simulations=simulations,
         text_missing=missing,
         provenance=found.provenance,
     )
 
 
-def _scores(path: Path, identity: str) -> tuple[ScoreView, ...]:
+def _scores(path: Path, rows: Sequence[dict[str, Any]]) -> tuple[ScoreView, ...]:
+    """The scores of one explanation, from its rows of the file `path`."""
     made: list[ScoreView] = []
     try:
-        for row in _rows(path, identity):
+        for row in rows:
             score = Score(
                 cast(Kind, row["kind"]),
                 **{name: float(row[name]) for name in ("rho", "low", "high", "r2", "explained", "record_rho", "coverage")},
@@ -255,11 +294,13 @@ def _simulations(workspace: Workspace, path: Path, identity: str, index: str, su
     return tuple(made), missing
 
 
-def _rows(path: Path, identity: str) -> list[dict[str, Any]]:
-    """The rows of one explanation in a file. Raises FileNotFoundError and DamagedPart."""
+def _rows(path: Path, identity: str | None = None, without: str = "") -> list[dict[str, Any]]:
+    """The rows of one explanation in a file, or all. without: a column that is not read. Raises FileNotFoundError and DamagedPart."""
     file_key(path)
+    chosen = None if identity is None else [("explanation", "==", identity)]
     try:
-        return pq.read_table(path, filters=[("explanation", "==", identity)], memory_map=True).to_pylist()
+        columns = [name for name in pq.read_schema(path).names if name != without] if without else None
+        return pq.read_table(path, columns=columns, filters=chosen, memory_map=True).to_pylist()
     except (pa.ArrowException, OSError, KeyError, ValueError) as error:
         raise DamagedPart(path, str(error)) from None
 

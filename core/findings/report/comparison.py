@@ -92,7 +92,8 @@ def _heads(found: Sequence[Gathered]) -> str:
 def _row(found: Sequence[Gathered], part: Callable[[Gathered], str]) -> str:
     """A part of every unit, side by side; nothing where no unit has it."""
     made = [part(one) for one in found]
-    return f'<div class="side side{len(found)}">{"".join(f"<div>{one}</div>" for one in made)}</div>' if any(made) else ""
+    cells = (f'<div><span class="letter small">{letter}</span>{one}</div>' for letter, one in zip(LETTERS, made, strict=False))
+    return f'<div class="side side{len(found)}">{"".join(cells)}</div>' if any(made) else ""
 
 
 def _lines(pair: Pair) -> list[list[str]]:
