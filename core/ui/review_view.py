@@ -17,7 +17,7 @@ from core.ui.review_cards import cards, written
 from core.ui.review_filters import Wanted, queue_of
 from core.ui.server import Server
 
-AHEAD, BEFORE, AFTER = 3, 1, 2
+AHEAD, BEFORE, AFTER = 5, 1, 2
 """So many units are made ready: those to be judged next, and the neighbours in the queue, done or not."""
 MOST_LABELS = 300
 _PASS, _KEY = "review-pass", "review-queue"
