@@ -17,6 +17,7 @@ from core.ui.unit_data import UnitData, unit_data
 from core.ui.unit_recompute import recompute
 from core.units import UnitName
 
+PROVENANCE = "Provenance: where these numbers come from"
 PICKED = "unit-picked"
 """The record whose token was clicked last: its unit, and its row."""
 
@@ -37,7 +38,7 @@ def records(unit: UnitName, packed: bytes) -> None:
 @st.fragment
 def provenance(data: UnitData) -> None:
     section = st.expander(
-        "Provenance: where these numbers come from, and one record computed again", key="unit-provenance", on_change="rerun"
+        PROVENANCE if server.read_only else f"{PROVENANCE}, and one record computed again", key="unit-provenance", on_change="rerun"
     )
     if not section.open:  # what nobody looks at is not made
         return
