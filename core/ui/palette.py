@@ -14,7 +14,7 @@ from core.findings.search.words import Asked, excerpt, marked
 from core.store.catalog import IndexInfo, find_unit, indexes
 from core.ui import nav, state
 from core.ui.component import component, nothing
-from core.ui.searching import LONGEST, ONE, search_of
+from core.ui.searching import LONGEST, ONE, searching
 from core.ui.server import Server
 from core.ui.unit_address import jump
 from core.units import UnitName
@@ -37,31 +37,31 @@ def _palette(server: Server) -> None:
     asked = _asked()
     kept = cast("dict[str, Any] | None", st.session_state.get(_ANSWER))
     if asked is not None and (kept is None or kept["number"] != asked["number"]):
-        st.session_state[_ANSWER] = kept = {"number": asked["number"], "items": answers(server, asked["text"])}
-    data = {"pages": pages(server), "answer": kept}
+        st.session_state[_ANSWER] = kept = {"number": asked["number"], "items": answers(server.workspace, asked["text"], state.raw("unit"))}
+    data = {"pages": pages(server.workspace), "answer": kept}
     result = component("palette", '<div class="palette">\n</div>')(key=KEY, data=data, on_asked_change=nothing, on_go_change=nothing)
     if isinstance(result.go, Mapping):
-        go(server, cast("Mapping[str, Any]", result.go))
+        go(server.workspace, cast("Mapping[str, Any]", result.go))
 
 
-def pages(server: Server) -> list[dict[str, str]]:
+def pages(workspace: Workspace) -> list[dict[str, str]]:
     """What the navigation leads to: title, section, and the page's name."""
-    left_out = nav.WRITING if server.read_only else frozenset[str]()
+    left_out = nav.WRITING if workspace.read_only else frozenset[str]()
     return [
         {"label": title, "note": section, "page": name}
         for section, found in nav.PAGES.items() for name, title in found if name not in left_out
     ]  # fmt: skip
 
 
-def answers(server: Server, text: str) -> list[dict[str, Any]]:
-    """What is offered for a text beside pages: units of that name, then the best texts that have its words."""
+def answers(workspace: Workspace, text: str, here: str) -> list[dict[str, Any]]:
+    """What is offered for a text beside pages: units of that name, then the best texts that have its words. here: see `units_called`."""
     text = text.strip()[:LONGEST]
     if not text:
         return []
-    units = units_called(server.workspace, text, state.raw("unit"))
+    units = units_called(workspace, text, here)
     found = [{"group": "Units", "label": _short(unit), "note": unit.subject, "text": [], "target": {"unit": str(unit)}} for unit in units]
     try:
-        hits = search_of(server).find(Question(text), limit=HITS)
+        hits = searching(str(workspace.path)).find(Question(text), limit=HITS)
     except AtlasError as error:  # a damaged findings file: units and pages are offered all the same
         return [*found, {"group": "Found", "label": str(error), "note": "", "text": [], "target": {"search": text}}]
     return [*found, *(_offered(hit, hits.asked) for hit in hits.hits)]
@@ -84,10 +84,10 @@ def units_called(workspace: Workspace, text: str, here: str) -> list[UnitName]:
     return [name for name in dict.fromkeys(named) if _there(workspace, name)][:MOST_UNITS]
 
 
-def go(server: Server, target: Mapping[str, Any]) -> None:
+def go(workspace: Workspace, target: Mapping[str, Any]) -> None:
     """Open what was chosen in the browser. What is no target does nothing."""
     page, unit = str(target.get("page", "")), _parsed(str(target.get("unit", "")))
-    if page in {each["page"] for each in pages(server)}:
+    if page in {each["page"] for each in pages(workspace)}:
         nav.open_page(page)
     elif unit is not None:
         explanation = str(target.get("explanation", ""))[:LONGEST]
