@@ -9,18 +9,25 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from core.autointerp import study_tables
+from core.autointerp.studies import study_settings
 from core.cli import main
 from core.errors import AtlasError
 from core.findings.findings import Findings
+from core.findings.report.comparison import comparison_html, write_comparison
 from core.findings.report.gathered import gather
 from core.findings.report.page import report_html, write_report
+from core.findings.report.study import study_html, study_records, write_study
 from core.findings.report.text import escaped, levels
 from core.findings.report.unit import MOST_BYTES, unit_html
+from core.store.compare.compared import compare, load_views
+from core.store.explained import load_explained
 from core.store.units import load_unit
 from core.units import UnitName
 from core.workspace import Workspace
 from tests.shared_bundle import UNITS, fill
 from tests.synthetic import write_synthetic_index
+from tests.synthetic_explanations import Quality, chat_setting, write_synthetic_explanations
 
 _PARTS = "html head meta title style body main header nav article details summary"
 _WORDS = "h1 h2 h3 h4 p ol li a dl div dt dd blockquote table tr th td b i small span svg rect text path"
@@ -72,6 +79,36 @@ def hostile(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
     return workspace
 
 
+STUDIED = [f"tiny/mlp.{layer}/neurons/{unit}" for layer in range(2) for unit in range(5)]
+
+
+@pytest.fixture(scope="module")
+def studied(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
+    """A study of five settings, in which one unit has no number; and one by layer."""
+    workspace = Workspace.open(tmp_path_factory.mktemp("studied") / "ws")
+    write_synthetic_index(workspace, n_layers=2, width=12)
+    quality = {name: Quality(noise=0.4) for name in STUDIED} | {STUDIED[0]: Quality(flat=True)}
+    settings = [replace(one, label=f"<b>{one.label}") for one in study_settings("records", chat_setting(), [])]
+    write_synthetic_explanations(workspace, run="explain-study", units=STUDIED, settings=settings, quality=quality, study="records")
+    write_synthetic_explanations(workspace, run="explain-layer", units=STUDIED, study="layer")
+    write_synthetic_explanations(workspace, run="explain-bases", units=STUDIED, study="interpretability")
+    return workspace
+
+
+def safe(page: str) -> Found:
+    """The page, which loads, runs and links to nothing, and whose elements are closed."""
+    found = Found(page)
+    assert found.open == []
+    assert found.elements <= ALLOWED
+    assert not [name for name in found.attributes if name.startswith("on") or name == "style"]
+    assert all(re.fullmatch(r"#u\d+", address) for address in found.addresses)
+    style = page[page.index("<style>") : page.index("</style>")]
+    assert not re.search(r"url\(|@import|expression", style)
+    assert "default-src 'none'" in page
+    assert not re.search("[\x00-\x08\x0b-\x1f\x7f\u200b-\u200f\u202a-\u202e\u2066-\u2069\ufeff]", page)
+    return found
+
+
 def test_a_report_has_everything_of_a_unit(filled: Workspace) -> None:
     page = report_html(filled, UNITS)
     words = "".join(Found(page).words)
@@ -89,15 +126,7 @@ def test_a_report_has_everything_of_a_unit(filled: Workspace) -> None:
 def test_a_report_asks_for_nothing_and_runs_nothing(filled: Workspace, hostile: Workspace) -> None:
     units = [UnitName.parse(f"tiny/mlp.{layer}/neurons/{unit}") for layer in range(3) for unit in range(16)]
     for page in (report_html(filled, UNITS, title="<script>1</script>"), report_html(hostile, units, description="<img src=x onerror=1>")):
-        found = Found(page)
-        assert found.open == []
-        assert found.elements <= ALLOWED
-        assert not [name for name in found.attributes if name.startswith("on") or name == "style"]
-        assert all(re.fullmatch(r"#u\d+", address) for address in found.addresses)
-        style = page[page.index("<style>") : page.index("</style>")]
-        assert not re.search(r"url\(|@import|expression", style)
-        assert "default-src 'none'" in page
-        assert not re.search("[\x00-\x08\x0b-\x1f\x7f\u200b-\u200f\u202a-\u202e\u2066-\u2069\ufeff]", page)
+        safe(page)
 
 
 def test_a_note_is_shown_as_it_was_written(filled: Workspace) -> None:
@@ -153,3 +182,121 @@ def test_nothing_to_report_is_a_sentence(filled: Workspace, tmp_path: Path) -> N
     with pytest.raises(AtlasError, match="at most 200 units"):
         write_report(filled, [UnitName.parse(f"tiny/mlp.0/neurons/{at}") for at in range(201)], tmp_path / "r.html")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_comparison_has_its_units_and_what_they_share(filled: Workspace) -> None:
+    compared = compare(filled, load_views(filled, UNITS))
+    words = "".join(safe(comparison_html(filled, compared)).words)
+    for said in (
+        "What they have in common",
+        "A and B",
+        "C and D",
+        "Shared contexts",
+        "Strongest",
+        "Ablated",
+        "What people wrote",
+        "by chance",
+    ):
+        assert said in words, said
+    assert all(str(unit) in words for unit in UNITS)
+    (exact,) = compared.pairs[-1].together
+    assert f"({exact.both:,} of {exact.active[0]:,} and {exact.active[1]:,})" in words
+    assert "all 720 tokens" in words or exact.told in words
+    assert words.count("Provenance of") == len(UNITS)
+
+
+def test_a_comparison_of_hostile_units_is_inert_and_small(hostile: Workspace, tmp_path: Path) -> None:
+    units = [UnitName.parse(f"tiny/mlp.{layer}/neurons/{unit}") for layer, unit in ((0, 0), (1, 8), (2, 0), (0, 8))]
+    for many in (2, 4):
+        done = write_comparison(hostile, units[:many], tmp_path / "c.html")
+        page = (tmp_path / "c.html").read_text("utf8")
+        safe(page)
+        assert done.bytes == len(page.encode()) < 250_000 * many
+        assert page.count('<div class="lettered">') >= 1
+    assert "&lt;script&gt;" in page
+
+
+def test_the_rows_of_a_shared_context_are_the_units_own_numbers(filled: Workspace) -> None:
+    compared = compare(filled, load_views(filled, UNITS[2:]))
+    page = comparison_html(filled, compared)
+    first = compared.shared[0]
+    for values, unit in zip(first.activations, compared.units, strict=True):
+        assert values is not None
+        peak = float(values[first.peak])
+        assert f'title="{peak:.3g}"'.replace("-", "−") in page, unit.view.name
+        assert unit.largest >= abs(peak)
+
+
+def test_a_study_has_its_figure_its_table_and_every_difference(studied: Workspace) -> None:
+    run = load_explained(studied, "explain-study")
+    records = study_records(studied, run)
+    page = study_html(studied, run.run, records)
+    words = "".join(safe(page).words)
+    table = study_tables.by_setting(records)
+    for line in table.lines:
+        assert f"{line.score.value:.2f} [{line.score.low:.2f}, {line.score.high:.2f}]".replace("-", "−") in words
+    assert page.count("zero is") == 10, "five settings make ten pairs"
+    assert "number of shown records" in words.lower()
+    assert "over the 9 units that have a number under every setting" in words
+    assert "undefined" in words
+    assert all(name in words for name in STUDIED)
+    assert page.count("<svg") == 1 + 3
+    assert page.count('class="mark simulated"') == 5 + 1
+    assert "&lt;b&gt;" in page
+
+
+def test_the_differences_in_a_study_are_of_the_same_units(studied: Workspace) -> None:
+    records = study_records(studied, load_explained(studied, "explain-study"))
+    rho = {(one["setting_place"], one["unit_place"]): one["rho"] for one in records}
+    units = [place for place in range(len(STUDIED)) if all(rho[setting, place] == rho[setting, place] for setting in range(5))]
+    assert len(units) == 9
+    found = study_tables.pairwise(records)
+    labels = list(dict.fromkeys(one["setting"] for one in records))
+    assert [(one, other) for one, other, _ in found] == [(a, b) for i, a in enumerate(labels) for b in labels[i + 1 :]]
+    for one, other, by in found:
+        a, b = labels.index(one), labels.index(other)
+        assert by.value == pytest.approx(np.mean([rho[a, unit] - rho[b, unit] for unit in units]))
+        assert by.low <= by.value <= by.high
+
+
+@pytest.mark.parametrize("name", ["layer", "explain-layer", "interpretability"])
+def test_a_study_is_found_by_its_run_or_its_name(studied: Workspace, tmp_path: Path, name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "s.html"
+    assert main(["report", "--study", name, "--html", str(out), "--json", "--workspace", str(studied.path)]) == 0
+    assert json.loads(capsys.readouterr().out) == {"path": str(out), "units": len(STUDIED), "bytes": out.stat().st_size}
+    words = "".join(safe(out.read_text("utf8")).words)
+    assert "mlp.0" in words
+    assert "mlp.1" in words
+
+
+def test_the_command_writes_a_comparison(filled: Workspace, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "c.html"
+    units = [str(unit) for unit in UNITS[:3]]
+    assert main(["report", "--compare", *units, "--html", str(out), "--json", "--workspace", str(filled.path)]) == 0
+    assert json.loads(capsys.readouterr().out)["units"] == 3
+    assert "A and C" in out.read_text("utf8")
+
+
+def test_what_cannot_be_compared_or_is_no_study_is_a_sentence(
+    studied: Workspace, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    there = ["--html", str(tmp_path / "x.html"), "--workspace", str(studied.path)]
+    for wrong, said in (
+        (["--compare", STUDIED[0]], "Two to four units"),
+        (["--compare", STUDIED[0], STUDIED[0]], "named twice"),
+        (["--compare", STUDIED[0], "tiny/mlp.9/neurons/0"], "out of range"),
+        (["--study", "nope"], "there is"),
+        (["--study", "layer", "--run", "index-test"], "leave out --run"),
+        ([], "name one of these"),
+        ([STUDIED[0], "--study", "layer"], "name one of these"),
+    ):
+        assert main(["report", *wrong, *there]) == 2, wrong
+        error = capsys.readouterr().err
+        assert error.startswith("error: ")
+        assert said in error
+        assert error.count("\n") == 1
+    assert list(tmp_path.iterdir()) == []
+    with pytest.raises(AtlasError, match="finished no explanation"):
+        study_html(studied, "explain-study", [])
+    with pytest.raises(AtlasError, match="in a folder that is there"):
+        write_study(studied, "layer", tmp_path / "no" / "x.html")

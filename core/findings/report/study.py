@@ -77,7 +77,8 @@ def study_html(workspace: Workspace, run: str, records: Sequence[Record], kind: 
 def _about(run: ExplainedRun, kind: str) -> str:
     state = "" if run.complete else f" · {run.work_done:,} of {run.work_total:,} done"
     over = f" · scores over {kind} records" if kind else ""
-    return f"{run.run} · {run.units:,} units · {len(run.settings):,} settings{over}{state}"
+    ways = f" · {len(run.settings):,} settings" if len(run.settings) > 1 else ""
+    return f"{run.run} · {run.units:,} units{ways}{over}{state}"
 
 
 def _settings(made: Table, axis: str) -> str:

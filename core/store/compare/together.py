@@ -52,7 +52,7 @@ class Together:
 class Strongest:
     """The strongest positions of two units in the whole text. counts: how many are known of each; both: how many are the same.
 
-    chance: how many would be if the positions of each were drawn uniformly.
+    chance: how many would be if the positions of each were drawn uniformly; NaN where the text's length is not known.
     """
 
     counts: tuple[int, int]
@@ -82,8 +82,9 @@ def strongest(one: Activity, other: Activity) -> Strongest | None:
     if one.text != other.text:
         return None
     first, second = _strong(one), _strong(other)
-    tokens = max(one.view.stats["tokens"], 1)
-    return Strongest((len(first), len(second)), len(np.intersect1d(first, second)), len(first) * len(second) / tokens)
+    tokens = one.view.stats["tokens"]
+    chance = len(first) * len(second) / tokens if tokens > 0 else math.nan
+    return Strongest((len(first), len(second)), len(np.intersect1d(first, second)), chance)
 
 
 def _strong(unit: Activity) -> npt.NDArray[np.int64]:
