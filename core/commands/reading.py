@@ -175,8 +175,9 @@ def _unit_lines(view: UnitView, vocab: Vocab) -> list[str]:
     names = ("mean", "variance", "skewness", "kurtosis", "min", "max")
     tokens, nonzero = int(stats["tokens"]), int(stats["nonzero"])
     share = f"{nonzero / tokens:.2%}" if tokens else "–"
+    dense = f"{view.density:.2%}" if view.density == view.density else "–"
     lines += table(
-        [["tokens", "nonzero", "density", *names], [f"{tokens:,}", share, f"{view.density:.2%}", *(number(stats[n]) for n in names)]],
+        [["tokens", "nonzero", "density", *names], [f"{tokens:,}" if tokens else "–", share, dense, *(number(stats[n]) for n in names)]],
         range(9),
     )
     lines += ["", "top tokens"]

@@ -2,17 +2,22 @@
 
 import argparse
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 
 from core.commands.output import emit, note, printable, table
 from core.commands.work import take_in
+from core.errors import AtlasError
 from core.findings.bundle.exporting import export_bundle
-from core.findings.bundle.importing import import_bundle
+from core.findings.exchange.importing import import_any
 from core.findings.exchange.neuronpedia import write_neuronpedia
 from core.findings.exchange.openai import write_openai
+from core.findings.exchange.staging import Wishes
 from core.findings.exchange.tables import write_table
 from core.findings.findings import Findings
-from core.findings.report.page import write_report
+from core.findings.report.comparison import write_comparison
+from core.findings.report.page import Written, write_report
+from core.findings.report.study import write_study
 from core.ui import words
 from core.units import UnitName
 from core.workspace import Workspace
@@ -68,7 +73,8 @@ def export(arguments: argparse.Namespace, workspace: Workspace) -> int:
 
 def _exchange(arguments: argparse.Namespace, workspace: Workspace, units: list[UnitName]) -> int:
     """Write what other programs read, and say what their format cannot carry."""
-    write = {"openai": write_openai, "neuronpedia": write_neuronpedia, "table": write_table}[arguments.format]
+    debugger = partial(write_openai, debugger=True)
+    write = {"openai": write_openai, "openai-debugger": debugger, "neuronpedia": write_neuronpedia, "table": write_table}[arguments.format]
     done = write(workspace, units, Path(arguments.out).expanduser(), run=arguments.run)
     for lacking in done.not_carried:
         note(f"not carried: {lacking}")
@@ -79,7 +85,10 @@ def _exchange(arguments: argparse.Namespace, workspace: Workspace, units: list[U
 
 def import_(arguments: argparse.Namespace, workspace: Workspace) -> int:
     """Take in a bundle, bring the cache up to date, and say what was new."""
-    done = import_bundle(workspace, Path(arguments.file).expanduser(), findings=Findings(workspace))
+    wishes = Wishes(arguments.model, arguments.units)
+    done = import_any(workspace, Path(arguments.file).expanduser(), findings=Findings(workspace), wishes=wishes)
+    for lacking in done.remarks:
+        note(f"not carried: {printable(lacking)}")
     remarks = take_in(workspace) if done.runs else []
     for remark in remarks:
         note(remark)
@@ -99,11 +108,24 @@ def import_(arguments: argparse.Namespace, workspace: Workspace) -> int:
 
 
 def report(arguments: argparse.Namespace, workspace: Workspace) -> int:
-    """Write units as one HTML file."""
+    """Write units, a comparison or a study as one HTML file."""
+    path = Path(arguments.html).expanduser()
+    if sum(map(bool, (arguments.what, arguments.compare, arguments.study))) != 1:
+        raise AtlasError("A report is of units and collections, or --compare units, or --study a study: name one of these.")
+    if arguments.study and arguments.run:
+        raise AtlasError("A study was read from its own indexes: leave out --run.")
+    if arguments.compare or arguments.study:
+        names = [UnitName.parse(name) for name in arguments.compare or []]
+        done = write_comparison(workspace, names, path, run=arguments.run) if names else write_study(workspace, arguments.study, path)
+        return _written(arguments, done)
     findings = Findings(workspace)
     units, collections, title = chosen(findings, arguments.what)
     about = "\n\n".join(findings.collections.find(one).description for one in collections)
-    done = write_report(workspace, units, Path(arguments.html).expanduser(), title=title, description=about, run=arguments.run)
+    done = write_report(workspace, units, path, title=title, description=about, run=arguments.run)
+    return _written(arguments, done)
+
+
+def _written(arguments: argparse.Namespace, done: Written) -> int:
     document = {"path": str(done.path), "units": done.units, "bytes": done.bytes}
     emit(arguments, document, [f"wrote {done.path} ({words.count(done.units, 'unit')}, {words.size(done.bytes)})"])
     return 0

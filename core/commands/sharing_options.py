@@ -8,7 +8,7 @@ COMMANDS = {
     "import": "core.commands.sharing:import_",
     "report": "core.commands.sharing:report",
 }
-FORMATS = ("bundle", "openai", "neuronpedia", "table")
+FORMATS = ("bundle", "openai", "openai-debugger", "neuronpedia", "table")
 _WHAT = "a unit, such as smollm2-135m-instruct/mlp.5/neurons/1352, or a collection: its title or id"
 
 
@@ -22,14 +22,23 @@ def add_sharing(add: Callable[[str, str], argparse.ArgumentParser]) -> None:
         dest="format",
         choices=FORMATS,
         default="bundle",
-        help="openai: NeuronRecord and scored explanations; neuronpedia: gzipped lines in its layout; table: explanations, scores and "
-        "findings as CSV, or as Parquet where the name ends in .parquet (bundle)",
+        help="openai: NeuronRecord and scored explanations; openai-debugger: as Transformer Debugger names them; neuronpedia: gzipped "
+        "lines in its layout; table: explanations, scores and findings as CSV, or as Parquet where the name ends in .parquet (bundle)",
     )
     export.add_argument("--run", help="the index run to take them from; the one over most tokens if not given")
     export.add_argument("--without-findings", action="store_true", help="leave out what people wrote on the units")
-    taking = add("import", "Take in the file that somebody exported. Doing so twice changes nothing.")
-    taking.add_argument("file", metavar="FILE")
-    report = add("report", "Write units as one HTML page that opens anywhere, without a network.")
-    report.add_argument("what", nargs="+", metavar="UNIT|COLLECTION", help=_WHAT)
+    taking = add("import", "Take in what somebody exported, here or with another program. Doing so twice changes nothing.")
+    taking.add_argument(
+        "file", metavar="PATH",
+        help="a bundle; or OpenAI's neuron records, Neuronpedia's files or SAEDashboard's batches, as a file, a folder or a zip",
+    )  # fmt: skip
+    taking.add_argument(
+        "--model", default="", metavar="NAME", help="what the model of another program's files is called, where they do not say"
+    )
+    taking.add_argument("--units", default="", metavar="A-B", help="which units of another program's files, by number, such as 0-999 (all)")
+    report = add("report", "Write units, a comparison or a study as one HTML page that opens anywhere, without a network.")
+    report.add_argument("what", nargs="*", metavar="UNIT|COLLECTION", help=_WHAT)
+    report.add_argument("--compare", nargs="+", metavar="UNIT", help="two to four units side by side, and what they have in common")
+    report.add_argument("--study", metavar="NAME", help="a study: its run’s id, or its name (layer, explainer, …) for the newest of it")
     report.add_argument("--html", required=True, metavar="FILE", help="such as units.html")
     report.add_argument("--run", help="the index run to read; the one over most tokens if not given")

@@ -69,6 +69,16 @@ class IndexInfo:
         return "text" in self.manifest
 
     @property
+    def imported_from(self) -> str:
+        """The program whose files it was made of, as sentences say it; empty for an index that was read here or there by this program."""
+        return str((self.manifest.get("imported") or {}).get("from", ""))
+
+    @property
+    def bands_said(self) -> dict[str, str]:
+        """What bands of its records hold, where that is other than in an index of this program's."""
+        return (self.manifest.get("imported") or {}).get("bands", {})
+
+    @property
     def text(self) -> str:
         """What names the contexts that its ranks mean: the slice, or the run itself when it brings an excerpt of its slice along."""
         return self.run if self.excerpt else str(self.slice["id"])

@@ -23,12 +23,14 @@ def density(
     The share of tokens above zero says nothing about gated units (SwiGLU, GELU), which are hardly ever exactly zero; this reads the same
     for them and for rectified ones. Inside the bin that holds the threshold, values are taken as evenly spread, so the error is below
     that bin's share of the tokens. A dead unit has density 0, a unit without tokens NaN.
+    A minimum that is not known (NaN) cuts nothing off.
 
     bins, counts: the occupied bins of all units end to end. occupied: bins of each unit, shape (units,). lows, highs: exact minimum and
     maximum, shape (units,). Returns shape (units,).
     """
     sizes = np.asarray(occupied, dtype=np.int64)
     low, high = np.asarray(lows, dtype=np.float64), np.asarray(highs, dtype=np.float64)
+    low = np.where(np.isnan(low), np.minimum(high, 0), low)
     unit = np.repeat(np.arange(len(sizes)), sizes)
     largest = np.maximum(np.abs(low), np.abs(high))
     one, other = np.clip(EDGES[bins], low[unit], high[unit]), np.clip(EDGES[bins + 1], low[unit], high[unit])

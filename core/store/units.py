@@ -138,6 +138,16 @@ class UnitView:
     peak_token: int
     _workspace: Workspace = field(repr=False)
 
+    @property
+    def limits(self) -> tuple[float, float]:
+        """The smallest and largest activation that is known: over the text, or in the records where the index does not say."""
+        found = [one.activations[one.first :] for records in self.bands.values() for one in records]
+        low, high = self.stats["min"], self.stats["max"]
+        return (
+            float(min((each.min(initial=np.inf) for each in found), default=0.0)) if np.isnan(low) else low,
+            float(max((each.max(initial=-np.inf) for each in found), default=0.0)) if np.isnan(high) else high,
+        )
+
     def positions(self, kind: str) -> Positions:
         """The unit's token positions: `strong`, the strongest, or `sampled`, drawn uniformly. Raises AtlasError."""
         return read_current(self._workspace, self.index, lambda index: _positions(self._workspace, index, self.name, kind))

@@ -9,6 +9,8 @@ from core.errors import AtlasError
 from core.units import SITE_KINDS, SiteKind, check_slug
 from core.workspace import Workspace
 
+IMPORTED_SOURCE = "imported"
+"""The source of a model that only another program's files speak of: it cannot be loaded, and of its size only what they say is known."""
 _NUMBERS = ("n_layers", "d_model", "vocab_size", "context_limit")
 _TEXTS = ("slug", "source", "architecture", "tokenizer_hash", "weights_hash", "name_or_path")
 
@@ -19,7 +21,7 @@ class SubjectInfo:
 
     slug: str
     source: str
-    """Where the weights come from: `embedded`, `folder` or `hub`."""
+    """Where the weights come from: `embedded`, `folder` or `hub`; `imported` where only another program's files speak of the model."""
     revision: str | None
     """The hub's commit, or the embedded package's version; None for a folder."""
     architecture: str
@@ -50,7 +52,8 @@ class SubjectInfo:
         try:
             found = {field.name: value[field.name] for field in fields(cls)}
             numbers = [found[name] for name in _NUMBERS] + [found["widths"][kind] for kind in SITE_KINDS]
-            sound = len(found) == len(value) and all(type(number) is int and number > 0 for number in numbers)
+            least = 0 if found["source"] == IMPORTED_SOURCE else 1
+            sound = len(found) == len(value) and all(type(number) is int and number >= least for number in numbers)
             sound = sound and all(type(found[name]) is str for name in _TEXTS)
         except (TypeError, KeyError):
             sound = False
@@ -76,8 +79,16 @@ def subject_folder(workspace: Workspace, slug: str) -> Path:
 
 
 def registered(workspace: Workspace) -> list[str]:
-    """The slugs of all registered subjects, sorted."""
-    return sorted(path.parent.name for path in workspace.subjects.glob("*/subject.json"))
+    """The slugs of all registered subjects that could be loaded, sorted: without those that came with another program's files."""
+    return sorted(path.parent.name for path in workspace.subjects.glob("*/subject.json") if not is_imported(path))
+
+
+def is_imported(path: Path) -> bool:
+    """Whether a subject.json is of a model that only another program's files speak of. One that is damaged is not."""
+    try:
+        return json.loads(path.read_text("utf8"))["source"] == IMPORTED_SOURCE
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
 
 
 def _known(workspace: Workspace) -> str:

@@ -12,7 +12,7 @@ from core.errors import AtlasError, explain_os_error
 from core.subject import embedded, random_weights
 from core.subject.architectures import architecture_of
 from core.subject.checkpoint import commit_of, explained, hash_weights, read_config, weight_files
-from core.subject.info import SubjectInfo, subject_folder, subject_info
+from core.subject.info import IMPORTED_SOURCE, SubjectInfo, subject_folder, subject_info
 from core.subject.matmul import choose_matmul
 from core.subject.subject import Modules, Subject
 from core.subject.tokens import hash_tokenizer, make_vocab
@@ -114,6 +114,8 @@ def _place(workspace: Workspace, name: str, revision: str | None) -> _Place:
     plain = not any(character in name for character in "/\\~ ")
     if plain and slugify(name) == name and (subject_folder(workspace, name) / "subject.json").is_file():
         info = subject_info(workspace, name)
+        if info.source == IMPORTED_SOURCE:
+            raise AtlasError(f"“{name}” came with another program's files and has no weights: name the model by its path or hub id.")
         if revision is None or revision == info.revision:
             where = "hub" if info.source == "hub" else "folder"
             by_hand = info.architecture if "=" in info.architecture else None

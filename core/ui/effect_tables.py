@@ -66,8 +66,8 @@ def pack_rows(view: EffectView, unit: UnitView, vocab: Vocab) -> bytes:
         [Band("Records", note, rows, first=FIRST)],
         vocab,
         key=f"{view.run.run}:{view.run.written}",
-        low=unit.stats["min"],
-        high=unit.stats["max"],
+        low=unit.limits[0],
+        high=unit.limits[1],
         heading=Heading("Token by token", csv=("context", "document"), file=f"{_file(view.run)}-records.csv"),
     )
 

@@ -115,7 +115,7 @@ def score_facts(row: Mapping[str, Any]) -> list[str]:
             facts.append("<span>shuffled control not made</span>")
     records, coverage = int(number(row["n_records"])), number(row["coverage"])
     asked = round(records / coverage) if coverage > 0 else records
-    covered = f"{records} records" if coverage == 1 else f"{records} of {asked} records ({coverage:.0%} coverage)"
+    covered = f"{records} records" if coverage == 1 or math.isnan(coverage) else f"{records} of {asked} records ({coverage:.0%} coverage)"
     facts.append(_tipped(f"{covered} · {int(number(row['n_tokens'])):,} tokens", _COVERAGE_TIP))
     kind, split = _text(row, "kind"), _text(row, "split")
     facts.append(

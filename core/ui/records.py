@@ -3,6 +3,7 @@
 import numpy as np
 import streamlit as st
 
+from core.store.catalog import IndexInfo
 from core.store.texts import load_vocab
 from core.store.units import Record, UnitView
 from core.ui import nav, state
@@ -32,14 +33,14 @@ def record_list(view: UnitView) -> list[Record]:
 
 def pack_records(workspace: Workspace, view: UnitView) -> bytes:
     """The unit's records as data of the token view."""
-    bands = [_band(name, records) for name, records in shown_bands(view)]
+    bands = [_band(name, records, view.index) for name, records in shown_bands(view)]
     short = f"{view.name.site}-{view.name.basis}-{view.name.index}"
     return pack(
         bands,
         load_vocab(workspace, view.name.subject),
         key=f"{view.index.run}:{view.index.generation}:{view.name}",
-        low=view.stats["min"],
-        high=view.stats["max"],
+        low=view.limits[0],
+        high=view.limits[1],
         heading=Heading(
             title="What it responds to",
             try_address="" if workspace.read_only else nav.address("try_text", {"unit": str(view.name), "run": _said_run(view)}) + "&text=",
@@ -70,17 +71,21 @@ def row_of(record: Record) -> Row:
     """A record as a row. What lies before `record.first` (a BOS that was put there) is shown as not computed."""
     activations = np.array(record.activations, dtype=np.float32)
     activations[: record.first] = np.nan
-    where = f"{record.document} · context {record.context:,} · from token {record.start:,}"
-    if record.source and not record.document.startswith(record.source):
-        where = f"{record.source} · {where}"
+    start = f"from token {record.start:,}" if record.start >= 0 else ""
+    source = "" if record.document.startswith(record.source) else record.source
+    where = " · ".join(filter(None, (source, record.document, f"context {record.context:,}", start)))
     if record.quantile is not None:
         where += f" · quantile {record.quantile:.4g}"
     cells = (record.context, record.document, record.source, record.start)
     return Row(record.tokens, activations, record.position, record.value, where, cells)
 
 
-def _band(name: str, records: list[Record]) -> Band:
+def _band(name: str, records: list[Record], index: IndexInfo) -> Band:
     rows = [row_of(record) for record in records]
+    if index.imported_from and name != "bottom" and (rows or name in ("top", "random")):
+        title = SAMPLED.get(name, "Sampled" if name in index.bands_said else name.capitalize())
+        said = index.bands_said.get(name, "")
+        return Band(title, " · ".join(filter(None, (f"{len(rows)} in the file", said))), rows, "The file has none.", first=20)
     if name in SAMPLED:
         note = f"of all texts by their maximum · {len(rows)} sampled"
         return Band(SAMPLED[name], note, rows, "No text of the sample falls into this band.", first=5, spread=True)

@@ -49,7 +49,7 @@ def _key(index: IndexInfo, name: UnitName) -> _Key:
 
 def _make(workspace: Workspace, index: IndexInfo, name: UnitName) -> UnitData:
     view = load_unit(workspace, name, index.run)
-    low, high = view.stats["min"], view.stats["max"]
+    low, high = view.limits
     drawn = bars(view.histogram.lows, view.histogram.highs, view.histogram.counts, low, high)
     feature = feature_data(workspace, view)
     tables = [top_token_table(view), effect_table(view), similar_table(view)]

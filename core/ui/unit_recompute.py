@@ -47,10 +47,10 @@ def recompute(workspace: Workspace, view: UnitView, picked: int) -> None:
     Nothing where no model may be asked.
     """
     records = record_list(view)
-    if not records or workspace.read_only:
+    if not records or workspace.read_only or view.index.imported_from:
         return
     vocab = load_vocab(workspace, view.name.subject)
-    scale = max(abs(view.stats["min"]), abs(view.stats["max"]))
+    scale = max(map(abs, view.limits))
 
     def shown(place: int) -> str:
         record = records[place]
@@ -79,8 +79,8 @@ def recompute(workspace: Workspace, view: UnitView, picked: int) -> None:
         bands,
         vocab,
         key=f"{view.index.run}:{view.name}:{record.context}:{digits(compared.difference)}",
-        low=view.stats["min"],
-        high=view.stats["max"],
+        low=view.limits[0],
+        high=view.limits[1],
         heading=Heading("Stored and fresh", file="recomputed.csv"),
     )
     token_view(packed, View(window="all"), key="unit-recomputed", on_view=_ignore)

@@ -71,7 +71,8 @@ STYLE = """<style>
 def title(view: UnitView, *, read_only: bool) -> None:
     """The unit's name, its subject, and over how much text the numbers are. read_only: no model may be asked to be steered with it."""
     name = view.name
-    tokens = f"{int(view.stats['tokens']):,} tokens of text"
+    tokens = f"{int(view.stats['tokens']):,} tokens of text" if view.stats["tokens"] or not view.index.imported_from else ""
+    tokens = " · ".join(filter(None, (tokens, f"imported from {view.index.imported_from}" if view.index.imported_from else "")))
     heading = f"{name.site} / {name.basis} / {name.index}"
     beside = f"{html.escape(name.subject)} · {html.escape(tokens)}"
     if view.index.dictionary(name.site):
@@ -87,7 +88,7 @@ def title(view: UnitView, *, read_only: bool) -> None:
 def statistics(data: UnitData) -> None:
     """One line of small numbers; each says its formula on hover and on keyboard focus."""
     view = data.view
-    scale = max(abs(view.stats["min"]), abs(view.stats["max"]))
+    scale = max(map(abs, view.limits))
     tokens = view.stats["tokens"]
     shown = {key: number(view.stats[key], scale) for key in ("max", "min", "mean")}
     shown |= {key: significant(view.stats[key]) for key in ("kurtosis", "skewness", "variance")}

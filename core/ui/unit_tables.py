@@ -105,12 +105,12 @@ def similar_table(view: UnitView) -> Table:
 
 def statistics_table(view: UnitView) -> Table:
     """What the line under the heading has no room for."""
-    scale = max(abs(view.stats["min"]), abs(view.stats["max"]))
+    scale = max(map(abs, view.limits))
     names = {"p50": "median", "p90": "90 %", "p99": "99 %", "p999": "99.9 %"}
     facts = [(names[key], number(value, scale)) for key, value in view.quantiles.items()]
     deviation = math.sqrt(view.stats["variance"]) if view.stats["variance"] >= 0 else math.nan
-    facts += [("std deviation", number(deviation, scale)), ("tokens", f"{int(view.stats['tokens']):,}")]
-    facts += [("non-zero", f"{int(view.stats['nonzero']):,}")]
+    tokens, nonzero = (f"{int(view.stats[name]):,}" if view.stats["tokens"] else "–" for name in ("tokens", "nonzero"))
+    facts += [("std deviation", number(deviation, scale)), ("tokens", tokens), ("non-zero", nonzero)]
     csv = [("statistic", "value"), *view.stats.items(), ("density", view.density), *view.quantiles.items()]
     return Table(
         title="Statistics",

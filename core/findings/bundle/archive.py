@@ -5,8 +5,6 @@ that two systems understand differently. Sizes are bounded as they are claimed, 
 """
 
 import hashlib
-import json
-import math
 import re
 import shutil
 import stat
@@ -17,6 +15,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from core.errors import AtlasError, shown
+from core.findings.bundle.safe_json import parse
 
 MEMBERS = 10_000
 FILE_BYTES = 1 << 30
@@ -30,7 +29,6 @@ _DIRECTORY_BYTES = MEMBERS * 400
 _END = struct.Struct("<4s4H2LH")
 _LOCATOR = b"PK\x06\x07"
 _JSON_BYTES = 64 << 20
-_DEEPEST = 64
 _CHUNK = 1 << 20
 
 MANIFEST = "manifest.json"
@@ -49,7 +47,7 @@ def unpack(path: Path, folder: Path) -> dict[str, Any]:
     try:
         size = path.stat().st_size
         with path.open("rb") as file:
-            _check_end(file, size)
+            check_end(file, size)
         with zipfile.ZipFile(path) as archive:
             members = _check_members(archive.infolist())
             if shutil.disk_usage(folder).free < 2 * sum(info.file_size for info in members.values()):
@@ -66,21 +64,19 @@ def unpack(path: Path, folder: Path) -> dict[str, Any]:
 
 
 def read_json(content: bytes, what: str) -> dict[str, Any]:
-    """A JSON object that Python can hold without harm: no NaN, no deep nesting, no number of thousands of digits. Raises Refused."""
-    if len(content) > _JSON_BYTES or _depth(content) > _DEEPEST:
+    """A JSON object that Python can hold without harm, see `safe_json`. Raises Refused."""
+    if len(content) > _JSON_BYTES:
         raise Refused(f"The {what} of the bundle is larger than any that this program writes.")
     try:
-        found: Any = json.loads(
-            content.decode("utf8"), parse_constant=_no_constant, object_pairs_hook=_once, parse_int=_whole, parse_float=_finite
-        )
-    except (ValueError, RecursionError):
+        found: Any = parse(content)
+    except ValueError:
         raise Refused(f"The {what} of the bundle is damaged.") from None
     if not isinstance(found, dict):
         raise Refused(f"The {what} of the bundle is damaged.")
     return cast(dict[str, Any], found)
 
 
-def _check_end(file: Any, size: int) -> None:
+def check_end(file: Any, size: int) -> None:
     """Before the directory of the archive is read: that it is there, and how long it is."""
     if size > TOTAL_BYTES:
         raise Refused(f"The file has {size:,} bytes; a bundle has at most {TOTAL_BYTES:,}.")
@@ -158,36 +154,3 @@ def _copied(archive: zipfile.ZipFile, info: zipfile.ZipInfo, target: Path, sha25
             digest.update(content)
             file.write(content)
     return left == 0 and digest.hexdigest() == sha256
-
-
-def _no_constant(text: str) -> Any:
-    raise ValueError(text)
-
-
-def _whole(text: str) -> int:
-    if len(text) > 19:
-        raise ValueError("a number of too many digits")
-    return int(text)
-
-
-def _finite(text: str) -> float:
-    if not math.isfinite(found := float(text)):
-        raise ValueError("a number that is too large")
-    return found
-
-
-def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) != len(pairs):
-        raise ValueError("a key stands twice")
-    return found
-
-
-def _depth(content: bytes) -> int:
-    """The deepest nesting of brackets outside strings."""
-    signs = re.sub(rb"[^\[\]{}]+", b"", re.sub(rb'"(?:[^"\\]|\\.)*"', b"", content, flags=re.DOTALL))
-    depth = deepest = 0
-    for sign in signs:
-        depth += 1 if sign in b"[{" else -1
-        deepest = max(deepest, depth)
-    return deepest

@@ -16,6 +16,7 @@ from core.findings.bundle.reduced import SELF, Place, Reduced, Table
 from core.index.bands import BANDS
 from core.index.bins import BINS
 from core.store.parts import flat, lengths
+from core.subject.info import IMPORTED_SOURCE
 from core.units import Site, UnitName, check_slug
 
 UNITS = 5_000
@@ -57,7 +58,8 @@ def check_subject(card: Mapping[str, Any]) -> None:
     check_slug(_text(card["slug"]), "subject")
     numbers = [card["n_layers"], card["d_model"], card["vocab_size"], card["context_limit"], *card["widths"].values()]
     texts = ("source", "architecture", "tokenizer_hash", "weights_hash", "name_or_path")
-    sound = all(type(number) is int and 0 < number < 1 << 31 for number in numbers) and set(card["widths"]) == {"mlp", "resid", "attn"}
+    least = 0 if card["source"] == IMPORTED_SOURCE else 1  # 0 stands for what nobody said
+    sound = all(type(number) is int and least <= number < 1 << 31 for number in numbers) and set(card["widths"]) == {"mlp", "resid", "attn"}
     sound = sound and all(len(_text(card[name])) <= 4000 for name in texts) and isinstance(card["revision"], str | None)
     _require(sound and (card["bos_token_id"] is None or type(card["bos_token_id"]) is int), "The card of a model")
 
@@ -72,6 +74,7 @@ def _index(made: Reduced) -> None:
     _require(0 < size <= 8_000_000 and 0 < length <= LENGTH and isinstance(piece["bos"], bool), "The description of the text")
     sources = piece["sources"]
     _require(_is_table(sources) and all(type(count) is int for count in sources.values()), "The description of the text")
+    _require(_said_so(manifest.get("imported", {})), "Where an index is from")
     counts = ("schema", "generation", "contexts_done", "contexts_total", "tokens_done")
     sound = manifest["state"] in ("partial", "complete") and all(_whole(manifest[name]) >= 0 for name in counts)
     _require(sound and isinstance(manifest["provenance"], dict), "The manifest of an index")
@@ -156,6 +159,16 @@ def _dictionary(said: dict[str, Any], made: dict[str, Any]) -> None:
     _require(all(type(number) is int for number in numbers) and all(isinstance(text, str) for text in texts), what)
     _require(isinstance(said.get("prepare") or {}, dict) and _is_table(made), what)
     _require(all(_flat(value) for value in made.values()) and isinstance(made.get("alpha"), int | float | None), what)
+
+
+def _said_so(imported: Any) -> bool:
+    """Whether this is what an index says that was made of another program's files: which, and what its bands hold."""
+    if not isinstance(imported, dict):
+        return False
+    said = cast(dict[str, Any], imported)
+    bands: Any = said.get("bands", {})
+    words = [said.get("from", ""), *(bands.values() if isinstance(bands, dict) else [None])]
+    return all(isinstance(word, str) and len(word) <= 200 for word in words)
 
 
 def _is_table(value: Any) -> bool:

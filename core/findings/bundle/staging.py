@@ -7,6 +7,7 @@ crashes the reader ends a child process, and the bundle is refused. What the oth
 import json
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -44,13 +45,17 @@ class StagedRun:
 
 @dataclass(frozen=True)
 class Staged:
-    """A bundle whose content is in `workspace`, whole and sound. findings: rows for `Findings.merge`, still to be checked by it."""
+    """A bundle whose content is in `workspace`, whole and sound. findings: rows for `Findings.merge`, still to be checked by it.
+
+    remarks: what another program's files held that could not be carried.
+    """
 
     workspace: Workspace
     title: str
     units: tuple[str, ...]
     runs: tuple[StagedRun, ...]
     findings: tuple[dict[str, Any], ...]
+    remarks: tuple[str, ...] = ()
 
 
 def stage(path: Path, scratch: Path) -> Staged:
@@ -74,26 +79,36 @@ def stage(path: Path, scratch: Path) -> Staged:
     rows: list[dict[str, Any]] = []
     if (unpacked / "findings.parquet").is_file():
         rows = read_table(unpacked / "findings.parquet", schemas.FINDINGS, "The table of findings").to_pylist()
-    runs = tuple(StagedRun(one.run, one.kind, one.origin, _referred(one)) for one in made)
-    return Staged(workspace, title, tuple(names), runs, tuple(rows))
+    return Staged(workspace, title, tuple(names), staged_runs(made), tuple(rows))
+
+
+def staged_runs(made: list[Reduced]) -> tuple[StagedRun, ...]:
+    """What is to be known of reduced runs to put them in place."""
+    return tuple(StagedRun(one.run, one.kind, one.origin, _referred(one)) for one in made)
 
 
 def stage_apart(path: Path, scratch: Path) -> Staged:
     """The same in a process of its own. Raises Refused and AtlasError."""
-    command = [sys.executable, "-m", "core.findings.bundle.staging", str(path.absolute()), str(scratch)]
+    return apart("core.findings.bundle.staging", path, scratch)
+
+
+def apart(module: str, path: Path, scratch: Path, *more: str) -> Staged:
+    """Run a module that stages a file and answers with `answer`, in a process of its own. Raises Refused and AtlasError."""
+    command = [sys.executable, "-m", module, str(path.absolute()), str(scratch), *more]
     try:
         done = subprocess.run(command, cwd=_PROJECT, capture_output=True, timeout=SECONDS, check=False)
         said: dict[str, Any] = json.loads(done.stdout)
     except subprocess.TimeoutExpired:
-        raise Refused("Checking the bundle took too long: it is larger than it looks, or made to keep programs busy.") from None
+        raise Refused("Checking the file took too long: it is larger than it looks, or made to keep programs busy.") from None
     except ValueError:
-        raise Refused("Checking the bundle took more memory than it may, or failed: it is not taken in.") from None
+        raise Refused("Checking the file took more memory than it may, or failed: it is not taken in.") from None
     if "refused" in said:
         raise Refused(said["refused"])
     if "error" in said:
         raise AtlasError(said["error"])
     runs = tuple(StagedRun(one["run"], one["kind"], one["origin"], tuple(one["refers"])) for one in said["runs"])
-    return Staged(Workspace(scratch / "workspace"), said["title"], tuple(said["units"]), runs, tuple(said["findings"]))
+    remarks = tuple(said["remarks"])
+    return Staged(Workspace(scratch / "workspace"), said["title"], tuple(said["units"]), runs, tuple(said["findings"]), remarks)
 
 
 def _said(manifest: dict[str, Any]) -> tuple[str, list[str], list[str]]:
@@ -150,9 +165,14 @@ def _subject(folder: Path, workspace: Workspace) -> None:
         raise Refused("A model in the bundle lacks its vocabulary.") from None
     except (KeyError, TypeError, AttributeError):
         raise Refused("The card of a model in the bundle is damaged.") from None
-    target = workspace.subjects / folder.name
+    put_subject(workspace, card, table)
+
+
+def put_subject(workspace: Workspace, card: dict[str, Any], vocabulary: Any) -> None:
+    """Write the folder of a model."""
+    target = workspace.subjects / card["slug"]
     target.mkdir(parents=True)
-    pq.write_table(table, target / "vocab.parquet", compression="zstd")
+    pq.write_table(vocabulary, target / "vocab.parquet", compression="zstd")
     write_json(target / "subject.json", card)
 
 
@@ -173,24 +193,30 @@ def _bound() -> None:
         resource.setrlimit(what, (most if hard == resource.RLIM_INFINITY else min(most, hard), hard))
 
 
-def _main(path: str, scratch: str) -> dict[str, Any]:
+def answer(make: Callable[[], Staged]) -> dict[str, Any]:
+    """What a process of its own says on its output, as `apart` reads it: what it staged, or why not. Bounds this process."""
     _bound()
     try:
-        staged = stage(Path(path), Path(scratch))
+        staged = make()
     except Refused as error:
         return {"refused": str(error)}
     except AtlasError as error:
         return {"error": str(error)}
     except MemoryError:
-        return {"refused": "Checking the bundle took more memory than it may: it is not taken in."}
+        return {"refused": "Checking the file took more memory than it may: it is not taken in."}
     except RecursionError:
-        return {"refused": "The bundle is nested deeper than any that this program writes."}
+        return {"refused": "The file is nested deeper than any that is taken in."}
     return {
         "title": staged.title,
         "units": staged.units,
         "runs": [asdict(run) for run in staged.runs],
         "findings": staged.findings,
+        "remarks": staged.remarks,
     }
+
+
+def _main(path: str, scratch: str) -> dict[str, Any]:
+    return answer(lambda: stage(Path(path), Path(scratch)))
 
 
 if __name__ == "__main__":

@@ -171,7 +171,7 @@ def contexts_of(made: Reduced) -> dict[str, set[int]]:
 
 _KEPT = (
     *("schema", "kind", "state", "generation", "contexts_done", "contexts_total", "tokens_done", "slice", "basis", "bands"),
-    "provenance",
+    *("provenance", "imported"),
 )
 _EXPLAINED = ("schema", "kind", "state", "generation", "settings", "spend", "provenance")
 
@@ -252,7 +252,7 @@ def _ranks(table: Table) -> Ranks:
     return np.unique(flat(table.column("contexts"), np.int64)) if "contexts" in table.column_names else np.zeros(0, np.int64)
 
 
-def _key(tokens: npt.NDArray[np.int32]) -> int:
+def context_key(tokens: npt.NDArray[np.int32]) -> int:
     """A context's key, as docs/formats.md has it."""
     return int.from_bytes(hashlib.blake2b(tokens.astype("<i4").tobytes(), digest_size=8).digest(), "little")
 
@@ -270,7 +270,7 @@ def _excerpt(text: SliceText, ranks: Ranks, which: str) -> Table:
     for rank, named in zip(ranks.tolist(), of.tolist(), strict=True):
         row = text.of(rank)
         rows.append(row)
-        sizes[rank], document[rank], start[rank], key[rank] = len(row), named + 1, text.start[rank], _key(row)
+        sizes[rank], document[rank], start[rank], key[rank] = len(row), named + 1, text.start[rank], context_key(row)
         texts[rank] = text.text(rank)
     offsets = pa.array(np.concatenate([[0], np.cumsum(sizes)]), pa.int32())
     tokens = pa.ListArray.from_arrays(offsets, pa.array(np.concatenate(rows) if rows else np.zeros(0), pa.int32()))

@@ -1,4 +1,4 @@
-"""OpenAI's format of 2023: a `NeuronRecord` a unit, and its scored explanations, as PyPI `neuron-explainer` reads them.
+"""OpenAI's format: a `NeuronRecord` a unit, and its scored explanations, as PyPI `neuron-explainer` or Transformer Debugger reads them.
 
 Every object names its class in `dataclass_name`, as that package writes since its version 0.0.1; readers of the older files, which lack it,
 pass over a key that they do not know. A number that is undefined is null.
@@ -43,10 +43,13 @@ class WrittenFolder:
     not_carried: tuple[str, ...] = NOT_CARRIED
 
 
-def write_openai(workspace: Workspace, units: Sequence[UnitName], folder: Path, *, run: str | None = None) -> WrittenFolder:
+def write_openai(
+    workspace: Workspace, units: Sequence[UnitName], folder: Path, *, run: str | None = None, debugger: bool = False
+) -> WrittenFolder:
     """Write `neurons/<layer>/<unit>.json`, and `explanations/<layer>/<unit>.jsonl` where there are any.
 
-    They are under `<folder>/<subject>/<kind of site>/<basis>/`, and below it laid out as the published data. Raises AtlasError.
+    They are under `<folder>/<subject>/<kind of site>/<basis>/`, and below it laid out as the published data. debugger: in the dialect of
+    Transformer Debugger, which differs in the name of one field. Raises AtlasError.
     """
     if not units:
         raise AtlasError("There is nothing to export: name at least one unit, or a collection with units in it.")
@@ -57,7 +60,7 @@ def write_openai(workspace: Workspace, units: Sequence[UnitName], folder: Path, 
             place = folder / unit.subject / unit.site.kind / unit.basis
             _write(place / NEURONS / str(unit.site.layer) / f"{unit.index}.json", neuron_record(found))
             if found.explanations:
-                _write(place / EXPLANATIONS / str(unit.site.layer) / f"{unit.index}.jsonl", simulation_results(found))
+                _write(place / EXPLANATIONS / str(unit.site.layer) / f"{unit.index}.jsonl", simulation_results(found, debugger))
                 explained += len(found.explanations)
     except OSError as error:
         raise explain_os_error(error, f"writing {folder}") from None
@@ -78,20 +81,22 @@ def neuron_record(found: Gathered) -> dict[str, Any]:
     )
 
 
-def simulation_results(found: Gathered) -> dict[str, Any]:
+def simulation_results(found: Gathered, debugger: bool = False) -> dict[str, Any]:
     """The explanations of a unit as `NeuronSimulationResults`, the best first: each with its own simulations and main score."""
-    explained = [_scored_explanation(one) for one in found.explanations]
+    explained = [_scored_explanation(one, debugger) for one in found.explanations]
     return _named("NeuronSimulationResults", neuron_id=_neuron_id(found.view.name), scored_explanations=explained)
 
 
-def _scored_explanation(one: ExplanationView) -> dict[str, Any]:
+def _scored_explanation(one: ExplanationView, debugger: bool) -> dict[str, Any]:
     best = one.headline()
     shown = [simulation for simulation in one.of_role("simulated", best.split if best else None) if not simulation.failed]
-    simulated = _named("ScoredSimulation", scored_sequence_simulations=[_sequence(simulation) for simulation in shown], **_scores(best))
+    simulated = _named(
+        "ScoredSimulation", scored_sequence_simulations=[_sequence(simulation, debugger) for simulation in shown], **_scores(best)
+    )
     return _named("ScoredExplanation", explanation=one.text, scored_simulation=simulated)
 
 
-def _sequence(one: SimulationView) -> dict[str, Any]:
+def _sequence(one: SimulationView, debugger: bool) -> dict[str, Any]:
     """One record's simulation. The distribution is over 0 to 10 where the simulator gave one, else all on the value itself."""
     if one.probabilities is None:
         values = [[_number(value)] for value in one.simulated.tolist()]
@@ -113,7 +118,7 @@ def _sequence(one: SimulationView) -> dict[str, Any]:
     rho = float(np.corrcoef(true, one.simulated.astype(float))[0, 1]) if both else math.nan
     return _named(
         "ScoredSequenceSimulation",
-        simulation=simulation,
+        **{"sequence_simulation" if debugger else "simulation": simulation},
         true_activations=true.tolist(),
         ev_correlation_score=_number(rho),
         rsquared_score=None,

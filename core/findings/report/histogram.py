@@ -13,7 +13,7 @@ BARS = 96
 
 def histogram(view: UnitView) -> str:
     """Neighbouring bins are joined while they are narrower than a 96th of the range. Every token is in one bar, or told below as zero."""
-    low, high = view.stats["min"], view.stats["max"]
+    low, high = view.limits
     shown = view.histogram
     zero = (shown.lows == 0) & (shown.highs == 0)
     zeros = int(shown.counts[zero].sum())

@@ -1,5 +1,6 @@
 """One unit in a report: sections of HTML, the important ones first, until the room for a unit is used up."""
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -35,10 +36,11 @@ def unit_html(found: Gathered, anchor: str) -> str:
     """The article of one unit, at most MOST_BYTES of it."""
     view = found.view
     name = view.name
-    text = ", ".join(view.index.slice.get("sources", {})) or str(view.index.slice["id"])
+    text = ", ".join(view.index.slice.get("sources", {})) or view.index.imported_from or str(view.index.slice["id"])
+    tokens = f"{int(view.stats['tokens']):,} tokens of" if view.stats["tokens"] or not view.index.imported_from else "imported from"
     head = [
         f'<article id="{anchor}"><h2>{escaped(f"{name.site} / {name.basis} / {name.index}")}</h2>',
-        f'<p class="quiet">{escaped(str(name))} · {int(view.stats["tokens"]):,} tokens of {escaped(text[:200])}</p>',
+        f'<p class="quiet">{escaped(str(name))} · {tokens} {escaped(text[:200])}</p>',
         statistics(found),
         explanations(found),
         findings(found),
@@ -57,7 +59,7 @@ def statistics(found: Gathered) -> str:
     told = [(name, number(view.stats[name])) for name in _STATISTICS]
     told += [
         ("density", f"{number(100 * view.density)} %"),
-        ("non-zero", f"{number(100 * view.stats['nonzero'] / tokens if tokens else 0)} %"),
+        ("non-zero", f"{number(100 * view.stats['nonzero'] / tokens if tokens else math.nan)} %"),
     ]
     if found.feature is not None:
         told += [(name, number(value)) for name in ("bias", "threshold") if (value := getattr(found.feature, name)) is not None]
@@ -95,7 +97,7 @@ def _score(one: ScoreView) -> list[str]:
         rho,
         interval,
         f"{found.n_records:,}",
-        f"{100 * found.coverage:.0f} %",
+        f"{100 * found.coverage:.0f} %" if found.coverage == found.coverage else "–",
         escaped(f"{one.simulator} · {one.calibration}"),
     ]
 
@@ -118,7 +120,7 @@ def findings(found: Gathered) -> str:
 def records(found: Gathered, room: int, bands: Sequence[tuple[str, str, int]] = BANDS) -> str:
     """The records of some bands (name, title, how many at most), as many as have room in so many bytes."""
     view = found.view
-    limit = max(abs(view.stats["min"]), abs(view.stats["max"])) if view.stats["tokens"] else 0.0
+    limit = max(map(abs, view.limits)) if view.stats["tokens"] or view.index.imported_from else 0.0
     lines = [f"<h3>Records <small>marked by their share of {number(limit)}, logarithmic; hover a token for its activation</small></h3>"]
     left_out = 0
     used = _bytes(lines) + 200
