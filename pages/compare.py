@@ -37,7 +37,8 @@ def show(server: Server, data: CompareData) -> None:
 
 def fewer(server: Server, units: list[compare_units.UnitName]) -> None:
     """Why there is nothing to compare yet, and what could be."""
-    quiet(f"{'No unit is' if not units else 'One unit alone is'} not compared: name {LEAST} to {MOST}, of any site and basis.", small=False)
+    said = "One unit alone is nothing to compare" if units else "No unit is named yet"
+    quiet(f"{said}: name {LEAST} to {MOST}, neurons or features of any site.", small=False)
     if units:
         data = single(server.workspace, units[0], state.raw("run") or None)
         compare_columns.heads(server, data)
