@@ -13,7 +13,7 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -97,17 +97,28 @@ def borrow(source: Path, target: Path) -> None:
 
 @contextlib.contextmanager
 def serving(
-    workspace: Workspace, log: Path, environment: Mapping[str, str] | None = None, *options: str, base: str = "", port: int = 0
+    workspace: Workspace,
+    log: Path,
+    environment: Mapping[str, str] | None = None,
+    *options: str,
+    base: str = "",
+    port: int = 0,
+    before: Sequence[str] = (),
+    borrowed: bool = False,
 ) -> Generator[Dashboard]:
     """Serve until the block ends, in `offline()` if nothing else, then end the dashboard and the workers that were started for it.
 
     options: more of `serve`. base: where its pages are if they are below a path, such as `/atlas`. port: a free one if none is named.
+    before: a command that starts it, such as one that takes rights away. borrowed: the workspace is left alone at the end, too.
     Raises RuntimeError with the end of its output, which goes to `log`, when it does not come up.
     """
     port = port or free_port()
     with log.open("ab") as output:
         process = subprocess.Popen(
-            [sys.executable, "-m", "core", "serve", "--no-browser", "--port", str(port), "--workspace", str(workspace.path), *options],
+            [
+                *before, sys.executable, "-m", "core", "serve", "--no-browser", "--port", str(port), "--workspace", str(workspace.path),
+                *options,
+            ],
             cwd=PROJECT, env=environment or offline(), stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT,
             start_new_session=True,
         )  # fmt: skip
@@ -121,7 +132,8 @@ def serving(
         yield dashboard
     finally:
         _end(process)
-        _end_workers(workspace)
+        if not borrowed:
+            _end_workers(workspace)
 
 
 def await_model_process(workspace: Workspace, seconds: float = 90.0) -> None:

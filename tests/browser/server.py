@@ -2,7 +2,7 @@
 
 import contextlib
 import os
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -35,10 +35,15 @@ def command(workspace: Path, *arguments: str, timeout: float = 420) -> dict[str,
 
 
 @contextlib.contextmanager
-def serving(workspace: Path, log: Path, *options: str, base: str = "", port: int = 0) -> Generator[Server]:
+def serving(
+    workspace: Path, log: Path, *options: str, base: str = "", port: int = 0, before: Sequence[str] = (), borrowed: bool = False
+) -> Generator[Server]:
     """Serve `workspace` until the block ends, then end all that was started for it. Raises RuntimeError when it does not come up.
 
     options: more of `serve`. base: where its pages are if they are below a path, such as `/atlas`. port: a free one if none is named.
+    before: a command that starts it. borrowed: nothing is ended in the workspace afterwards, such as one that is only read.
     """
-    with dashboard.serving(Workspace(workspace), log, environment(workspace), *options, base=base, port=port) as running:
+    with dashboard.serving(
+        Workspace(workspace), log, environment(workspace), *options, base=base, port=port, before=before, borrowed=borrowed
+    ) as running:
         yield Server(running.url, workspace, log, running.pid)
