@@ -6,8 +6,7 @@ from typing import Any
 
 from core.commands.output import emit, note, number, printable, table
 from core.errors import AtlasError
-from core.findings.search.part import KINDS
-from core.findings.search.question import Hit, Question
+from core.findings.search.question import Hit, Question, read_kinds
 from core.findings.search.search import AT_ONCE, Progress, Search
 from core.findings.search.words import Asked, excerpt
 from core.ui import words
@@ -49,13 +48,10 @@ def search(arguments: argparse.Namespace, workspace: Workspace) -> int:
 
 def question(arguments: argparse.Namespace) -> Question:
     """What was asked for. Raises AtlasError."""
-    kinds = tuple(kind for kind in KINDS if kind in (arguments.kind or ()))
-    asked = Question(
-        " ".join(arguments.words), kinds, arguments.model or "", arguments.site or "", parse_layers(arguments.layers or "", _LAYERS),
-        arguments.basis or "", arguments.labelled, arguments.least, arguments.by or "",
+    return Question(
+        " ".join(arguments.words), read_kinds(arguments.kind or ()), arguments.model or "", arguments.site or "",
+        parse_layers(arguments.layers or "", _LAYERS), arguments.basis or "", arguments.labelled, arguments.least, arguments.by or "",
     )  # fmt: skip
-    Question("", tuple(arguments.kind or ())).check()
-    return asked
 
 
 def as_document(hit: Hit) -> dict[str, Any]:

@@ -6,7 +6,7 @@ import streamlit as st
 
 from core.errors import AtlasError
 from core.findings.search.part import KINDS, TextKind
-from core.findings.search.question import Question
+from core.findings.search.question import Question, read_kinds
 from core.findings.search.search import Search
 from core.ui import nav, words
 from core.ui.address_fields import AddressFields
@@ -26,6 +26,7 @@ ONE: dict[TextKind, str] = {
     "explanation": "explanation", "tokens": "top tokens", "note": "note", "own": "own explanation", "label": "label",
     "collection": "collection",
 }  # fmt: skip
+_SHOWN: dict[str, str] = {**KIND_NAMES}
 _COUNTED: dict[TextKind, str] = {"tokens": "units by their top tokens"}
 LIVE_SECONDS = 1.0
 MOST_LAYERS = 10_000
@@ -50,7 +51,7 @@ def question_fields(search: Search) -> Question:
     text = fields.text("q", "Words", hint="river, “past tense”, strasse, 東京 …", limit=LONGEST, help=(
         "The more of the words a text has, and the rarer they are, the higher it stands. The last word also finds words that begin with it."
     ))  # fmt: skip
-    kinds = fields.several("kind", "In", KINDS, (), names=lambda kind: KIND_NAMES[kind])
+    kinds = fields.several("kind", "In", KINDS, (), names=lambda kind: _SHOWN[kind])
     with st.container(key="filters"):
         places = st.columns([2, 1, 1, 1.6, 1.6, 1, 1.2], vertical_alignment="bottom")
         with places[0]:
@@ -68,10 +69,9 @@ def question_fields(search: Search) -> Question:
         with places[6]:
             labelled = fields.flag("labelled", "labelled only", help="Units that somebody gave a label.")
     fields.check()
-    chosen = tuple(kind for kind in KINDS if kind in kinds)
     asked = Question(
-        text, chosen, subject, site, parse_layers(layers, MOST_LAYERS), basis, labelled=labelled, least=least, author=author
-    )  # fmt: skip
+        text, read_kinds(kinds), subject, site, parse_layers(layers, MOST_LAYERS), basis, labelled=labelled, least=least, author=author
+    )
     asked.check()
     return asked
 

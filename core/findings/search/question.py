@@ -1,6 +1,6 @@
 """A question and its answer: words and filters, and the texts that fit best."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -45,9 +45,7 @@ class Question:
         """Raises AtlasError for what cannot be asked."""
         if len(self.text) > LONGEST:
             raise AtlasError(f"The search has {len(self.text):,} characters; at most {LONGEST} are taken.")
-        for kind in self.kinds:
-            if kind not in KINDS:
-                raise AtlasError(f"“{shown(kind)}” is not a kind of text: use {', '.join(KINDS)}.")
+        read_kinds(self.kinds)
         if self.site_kind and self.site_kind not in SITE_KINDS:
             raise AtlasError(f"“{shown(self.site_kind)}” is not a kind of site: use {', '.join(SITE_KINDS)}.")
         if self.least is not None and not -1 <= self.least <= 1:
@@ -57,6 +55,14 @@ class Question:
     def of_units(self) -> bool:
         """Whether only texts about units can fit."""
         return bool(self.subject or self.site_kind or self.basis or self.labelled) or self.layers is not None
+
+
+def read_kinds(names: Iterable[str]) -> tuple[TextKind, ...]:
+    """Kinds of texts by their names, each once, in the usual order. Raises AtlasError."""
+    wanted = set(names)
+    if unknown := wanted - set(KINDS):
+        raise AtlasError(f"“{shown(min(unknown))}” is not a kind of text: use {', '.join(KINDS)}.")
+    return tuple(kind for kind in KINDS if kind in wanted)
 
 
 @dataclass(frozen=True)

@@ -209,11 +209,8 @@ def add_tokens(maker: PartMaker, workspace: Workspace, sources: Sequence[TokenSo
 
 def add_findings(maker: PartMaker, entries: Sequence[Entry]) -> None:
     """Add what people wrote in words: notes, own explanations, labels, collections; of a fork every side."""
-    said: list[tuple[TextKind, Entry, Version]] = [
-        (_NOTES[entry.kind], entry, version) for entry in entries if entry.kind in _NOTES for version in entry.alternatives
-    ]
-    for kind in dict.fromkeys(kind for kind, *_ in said):
-        mine = [(entry, version) for one, entry, version in said if one == kind]
+    for written, kind in _NOTES.items():
+        mine = [(entry, version) for entry in entries if entry.kind == written for version in entry.alternatives]
         texts = [_text(version) for _, version in mine]
         held, sizes = _words(maker, texts)
         units = [entry.unit for entry, _ in mine]
