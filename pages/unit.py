@@ -7,10 +7,13 @@ from core.store.catalog import indexes
 from core.ui import state, unit_explanations, unit_sections, unit_steps
 from core.ui.effect_section import effect
 from core.ui.explain_unit import Target
+from core.ui.findings_author import findings
 from core.ui.findings_section import findings_section
 from core.ui.index_choice import waiting
 from core.ui.records import records_view
 from core.ui.setup import sentence, setup
+from core.ui.share_files import Choice
+from core.ui.share_section import share
 from core.ui.tokens import View
 from core.ui.unit_address import Asked, WrongAddress, near, resolve
 from core.ui.unit_data import UnitData, unit_data
@@ -72,6 +75,7 @@ def show(asked: Asked, data: UnitData) -> None:
         st.rerun()
     effect(server, target, data.view)
     findings_section(server, target)
+    share(server, Choice((asked.name,), findings(server), state.raw("run")), key="unit", what="this unit")
     provenance(data)
     unit_steps.steps(place, server, found, asked)
 
