@@ -16,7 +16,7 @@ from bench.machine import load, machine
 from bench.targets import table
 
 ROOT = Path(__file__).resolve().parent.parent
-BENCHES = ("indexer", "pages", "store_scale", "simulator", "explaining", "features", "sae_step", "patching")
+BENCHES = ("indexer", "pages", "store_scale", "search", "simulator", "explaining", "features", "sae_step", "patching")
 LIMIT_SECONDS = 3600.0
 
 
@@ -35,6 +35,8 @@ def arguments(bench: str, options: argparse.Namespace) -> list[str]:
         return ["--features", "60", "--compared", "2"] if options.quick else []
     if bench == "sae_step":
         return ["--rounds", "2", "--settling", "40"] if options.quick else []
+    if bench == "search":
+        return ["--units", "20480", "--questions", "50"] if options.quick else []
     if bench == "explaining":
         return ["--units", "200"] if options.quick else []
     if options.full:
