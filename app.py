@@ -3,13 +3,16 @@
 import streamlit as st
 
 from core.ui import login, nav
+from core.ui.page_link import page_link
 from core.ui.palette import palette
-from core.ui.setup import mark_app, setup
+from core.ui.setup import beside, mark_app, setup
 
 mark_app()
-page = nav.declare(menu=login.is_in())
-st.set_page_config(page_title=f"{page.title} · Neuron Atlas")
-server = setup()
+page = login.navigation()
+st.set_page_config(page_title=nav.NAME if page.title == nav.NAME else f"{page.title} · {nav.NAME}")
+server = setup(notices=False)
 nav.arrived(page)
+beside(server)
 palette(server)
+page_link()
 page.run()

@@ -4,9 +4,11 @@ import html
 import os
 
 import streamlit as st
+from streamlit.navigation.page import Page
 
 from core.access import LOGIN_ENV, Access, login_files, read_access
 from core.errors import AtlasError
+from core.ui import nav
 from core.ui.prose import lead, sentence
 
 _CLOSED = "Who may come in cannot be read any more, so nobody can: ask whoever runs this server."
@@ -16,8 +18,13 @@ _RETURNED = "login-returned"
 _asked_for = False
 
 
-def is_in() -> bool:
-    """Whether this visit may see pages: nobody is asked to log in, or this person did and is on the list."""
+def navigation() -> Page:
+    """Declare the pages for whoever may see them, and for others an empty one. Returns the page that the address asks for."""
+    return nav.declare() if _is_in() else nav.declare_door()
+
+
+def _is_in() -> bool:
+    """Whether nobody is asked to log in, or this person did and is on the list."""
     try:
         access = _access()
     except AtlasError:
@@ -41,7 +48,6 @@ def gate() -> None:
         sentence(refusal)
         st.button("Log out", key="log-out", on_click=st.logout)
         st.stop()
-    _welcome()
 
 
 def _access() -> Access | None:
@@ -55,7 +61,7 @@ def _access() -> Access | None:
 
 
 def _ask(access: Access) -> None:
-    st.title("Neuron Atlas")
+    st.title(nav.NAME)
     lead("Log in to see what is here.")
     for provider in access.providers:
         st.button(f"Log in with {provider}" if provider else "Log in", key=f"log-in-{provider}", on_click=_go, args=(provider,))
@@ -66,8 +72,10 @@ def _go(provider: str) -> None:
     st.login(provider or None)
 
 
-def _welcome() -> None:
-    """Who is in, and the way out; and back to what was asked for before the login."""
+def who() -> None:
+    """Who is in, if anybody had to log in, and the way out; and once, the way back to what was asked for before the login."""
+    if _access() is None:
+        return
     with st.sidebar:
         st.html(f'<p class="na-muted na-small"><bdi>{html.escape(str(st.user.get("email")))}</bdi></p>')
         st.button("Log out", key="log-out", type="tertiary", on_click=st.logout)

@@ -32,20 +32,22 @@ PAGES = {
 
 WRITING = frozenset({"try_text", "ablate_steer", "rate", "review"})
 """Pages that are about starting or writing something: where neither can be done, no navigation leads to them. A kept result still opens."""
+NAME = "Neuron Atlas"
 FRONT = "overview"
 NOWHERE = "nowhere"
 """Where `core.ui.addresses` sends whoever asks for a path with slashes; the path is in the query."""
 _HERE = "_neuron_atlas_page"
 _ECHOES = "_neuron_atlas_echoes"
 _NOWHERE = "_neuron_atlas_nowhere"
+_DOOR = "_neuron_atlas_door"
 _LONGEST = 200
 _Echo = tuple[str, frozenset[tuple[str, str]]]
 
 
-def declare(*, menu: bool = True) -> Page:
+def declare() -> Page:
     """Declare the navigation and return the page that the address asks for. The front page answers at `/` and at `/overview`.
 
-    menu: whether it is shown. Where nothing may be written, pages that are about that are left out of it.
+    Where nothing may be written, pages that are about that are left out of what is shown.
     """
     left_out = WRITING if os.environ.get(READ_ONLY_ENV) else frozenset[str]()
     sections = {
@@ -63,7 +65,23 @@ def declare(*, menu: bool = True) -> Page:
     for path in {NOWHERE, unknown} - {""}:
         if "/" not in path:  # a page's path holds no slash
             sections["Inspect"].append(st.Page(_from_nowhere, title="Overview", url_path=path, visibility="hidden"))
-    return st.navigation(sections, expanded=True, position="sidebar" if menu else "hidden")
+    return st.navigation(sections, expanded=True)
+
+
+def declare_door() -> Page:
+    """In the place of `declare` for a visit that may see nothing: one empty page, at whatever address was asked for."""
+    context = get_script_run_ctx()
+    intended = (context.pages_manager.intended_page_name or "") if context is not None else ""
+    # Only a fresh visit tells; later it is the page that the visit came to, or was on when it was shut out.
+    path = st.session_state[_DOOR] = intended or st.session_state.get(_DOOR) or _path(st.session_state.get(_HERE, ""))
+    pages = [st.Page(_empty, title=NAME, default=True, url_path="front")]
+    if path not in ("", "front") and "/" not in path:
+        pages.append(st.Page(_empty, title=NAME, url_path=path, visibility="hidden"))
+    return st.navigation(pages, position="hidden")
+
+
+def _empty() -> None:
+    """`setup()` ends the run before this."""
 
 
 def _path(name: str) -> str:

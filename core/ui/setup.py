@@ -11,7 +11,7 @@ from typing import NoReturn
 import streamlit as st
 
 from core.errors import AtlasError, ReadOnly
-from core.ui import login, nav, theme
+from core.ui import login, theme
 from core.ui.prose import sentence
 from core.ui.server import Server
 from core.workspace import WORKSPACE_ENV
@@ -20,9 +20,10 @@ _ICON = str(Path(__file__).parent / "icon.svg")
 _APP = "_neuron_atlas_app"
 
 
-def setup() -> Server:
+def setup(*, notices: bool = True) -> Server:
     """Configure the page, open the workspace once per process, and return what is open.
 
+    notices: whether what went wrong behind the pages is said. app.py leaves that to the page, which calls this once more.
     When the workspace or its cache cannot be opened, or whoever asks may not come in, the page is one sentence and the run ends here.
     """
     st.set_page_config(page_icon=_ICON, layout="wide", initial_sidebar_state="auto")
@@ -31,18 +32,23 @@ def setup() -> Server:
         # Not under app.py: declare the navigation, which makes Streamlit start again from app.py. Under a test of one page the same
         # file starts again, finds the mark and goes on.
         st.session_state[_APP] = True
-        nav.declare(menu=login.is_in())
+        login.navigation()
         st.rerun()
     try:
         login.gate()
         server = _server(os.environ.get(WORKSPACE_ENV))
     except AtlasError as error:
         refuse(str(error))
-    if server.read_only:
-        st.sidebar.html('<p class="na-muted na-small">Read-only: to look at and to search. Nothing can be started or changed here.</p>')
-    for notice in list(dict.fromkeys(text for texts in list(server.notices.values()) for text in texts))[:3]:
+    for notice in list(dict.fromkeys(text for texts in list(server.notices.values()) for text in texts))[: 3 if notices else 0]:
         sentence(notice)
     return server
+
+
+def beside(server: Server) -> None:
+    """What stands below the navigation on every page: that nothing can be written, and who is logged in. Called once, by app.py."""
+    if server.read_only:
+        st.sidebar.html('<p class="na-muted na-small">Read-only: to look at and to search. Nothing can be started or changed here.</p>')
+    login.who()
 
 
 def mark_app() -> None:

@@ -87,7 +87,6 @@ def test_a_page_has_nothing_to_write_with_and_no_button_changes_anything(visit: 
     page = visit(what.partition(" ")[0], **VISITS[what])
     assert not page.exception
     assert writing(page) == []
-    assert "Read-only" in shown(page)
     for place in range(len(page.button)):
         pressed = visit(what.partition(" ")[0], **VISITS[what])
         button = pressed.button[place]
@@ -155,3 +154,9 @@ def test_a_workspace_without_an_index_says_so(open_page: OpenPage, tmp_path: Pat
         assert not page.exception, name
         assert writing(page) == [], name
     assert read_only.bytes_of(empty) == before
+
+
+def test_every_page_says_once_that_it_is_read_only(visit: Visit) -> None:
+    page = visit("app")
+    assert not page.exception
+    assert shown(page).count("Read-only: to look at and to search.") == 1
