@@ -80,6 +80,21 @@ def test_the_part_on_disk_is_opened_not_made_again(filled: Workspace, monkeypatc
     assert Search(filled).find(Question("river")) == expected
 
 
+def test_where_nothing_may_be_written_the_owners_part_is_read_and_stays(
+    filled: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected = Search(filled).find(Question("river"))
+    guest = Workspace.open(filled.path, tmp_path / "own")
+    with monkeypatch.context() as patched:
+        patched.setattr(module, "_read", lambda *_: pytest.fail("it was made again"))
+        assert Search(guest).find(Question("river")) == expected
+    (folder,) = folders(filled)
+    (filled.scratch / "search" / folder / "part.json").write_text("damaged")
+    assert Search(guest).find(Question("river")) == expected
+    assert (filled.scratch / "search" / folder / "part.json").read_text() == "damaged"
+    assert folders(guest) == [folder]
+
+
 def damage(path: Path, how: str) -> None:
     content = bytearray(path.read_bytes())
     if how == "cut":

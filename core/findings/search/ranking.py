@@ -34,7 +34,8 @@ class Ranking:
         """Use `build` or `load`."""
         self._bm25 = bm25
         self._ids: dict[str, int] = bm25.vocab_dict
-        self._words = list(self._ids)  # in alphabetical order, by their ids
+        self._words = tuple(self._ids)  # in alphabetical order, by their ids
+        bm25.unique_token_ids_set = None  # not used here, and the garbage collector would walk over it after every page view
         self._offsets: Array = bm25.scores["indptr"]
 
     @classmethod
