@@ -1,17 +1,28 @@
 """A workspace with something of everything that a bundle carries, and what tests do to the archives: unpack, change, pack again."""
 
 import hashlib
+import io
 import json
 import zipfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as pq
+import pytest
+
+from core.errors import AtlasError
 from core.findings.bundle.archive import MANIFEST
 from core.findings.bundle.exporting import export_bundle
+from core.findings.bundle.importing import import_bundle
+from core.findings.bundle.reduced import Reduced
+from core.findings.bundle.staging import stage
+from core.findings.bundle.taking import reindexed, taken_explanations, taken_index
 from core.findings.findings import Findings
+from core.store.catalog import find_unit
+from core.store.explained import explained_runs
 from core.units import UnitName
-from core.workspace import Workspace
+from core.workspace import Workspace, write_json
 from tests.synthetic import write_synthetic_index
 from tests.synthetic_effects import write_synthetic_effect
 from tests.synthetic_explanations import write_synthetic_explanations
@@ -65,3 +76,52 @@ def snapshot(workspace: Workspace) -> dict[str, str]:
     files = [path for path in sorted(workspace.path.rglob("*")) if path.is_file() and not path.name.startswith("findings.sqlite")]
     found = {str(path.relative_to(workspace.path)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
     return found | {"findings": json.dumps(Findings(workspace).rows(), sort_keys=True)}
+
+
+def refused(workspace: Workspace, path: Path) -> str:
+    """The one sentence with which a file is refused; the workspace must be as it was."""
+    before = snapshot(workspace)
+    with pytest.raises(AtlasError) as caught:
+        import_bundle(workspace, path, findings=Findings(workspace), stage=stage)
+    assert snapshot(workspace) == before
+    sentence = str(caught.value)
+    assert "\n" not in sentence
+    assert len(sentence) < 500
+    return sentence
+
+
+def sealed(source: Workspace, made: list[Reduced], tmp_path: Path, title: str = "") -> Path:
+    """A bundle whose names and hashes are right, whatever the runs hold."""
+    folder = tmp_path / "made"
+    folder.mkdir(parents=True)
+    for one in made:
+        one.write(folder / "runs" / one.run)
+    (folder / "subjects" / "tiny").mkdir(parents=True)
+    (folder / "subjects" / "tiny" / "vocab.parquet").write_bytes((source.subjects / "tiny" / "vocab.parquet").read_bytes())
+    write_json(folder / "subjects" / "tiny" / "subject.json", made[0].manifest["subject"])
+    head: dict[str, Any] = {"format": "neuron-atlas-bundle", "schema": 1, "title": title, "units": [str(UNITS[0])]}
+    head["runs"] = [{"run": one.run, "kind": one.kind, "origin": one.origin} for one in made]
+    content = {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    return pack(tmp_path / "sealed.zip", {**content, MANIFEST: json.dumps(head).encode()})
+
+
+def taken(source: Workspace) -> list[Reduced]:
+    """An index of one unit, and its explanation."""
+    index = taken_index(source, find_unit(source, UNITS[0]), {UNITS[0].site: [UNITS[0].index]}, range(64))
+    explained = taken_explanations(explained_runs(source)[0], {str(UNITS[0])})
+    assert explained is not None
+    return [index, reindexed(explained, {"index-test": index.run}, {})]
+
+
+def parquet(table: Any) -> bytes:
+    sink = io.BytesIO()
+    pq.write_table(table, sink, store_schema=False)
+    return sink.getvalue()
+
+
+def table(content: bytes) -> Any:
+    return pq.read_table(io.BytesIO(content))
+
+
+def named(good: Members, end: str, start: str = "runs/") -> str:
+    return next(name for name in good if name.endswith(end) and name.startswith(start))

@@ -39,13 +39,6 @@ from tests.synthetic import UNITS as UNIT_ROWS
 
 
 @pytest.fixture(scope="module")
-def source(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
-    workspace = Workspace.open(tmp_path_factory.mktemp("source") / "ws")
-    fill(workspace)
-    return workspace
-
-
-@pytest.fixture(scope="module")
 def bundle(source: Workspace) -> Path:
     return exported(source, source.path.parent / "four.atlas.zip")
 

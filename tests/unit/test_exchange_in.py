@@ -198,13 +198,6 @@ def test_the_cache_takes_it_in_and_a_bundle_of_it_goes_on(workspace: Workspace, 
     assert indexes(other)[0].imported_from == load_index(workspace, load_unit(workspace, unit).index.run).imported_from != ""
 
 
-@pytest.fixture(scope="module")
-def source(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
-    workspace = Workspace.open(tmp_path_factory.mktemp("source") / "ws")
-    fill(workspace)
-    return workspace
-
-
 @pytest.mark.parametrize("format", ["openai", "openai-debugger", "neuronpedia"])
 def test_what_we_write_for_others_comes_back_with_its_tokens_activations_and_explanations(
     source: Workspace, workspace: Workspace, tmp_path: Path, format: str

@@ -36,6 +36,11 @@ _WORDS = {
 _WRITTEN = ("text", "author", "explainer", "setting", "failed")
 _LONGEST = 100_000
 _JSON = {"recipe", "pattern"}
+_ONCE = {
+    "scores": ("explanation", "role", "kind", "split"),
+    "simulations": ("explanation", "role", "split", "origin", "context"),
+}
+"""Columns that together no two rows share."""
 
 
 def check(made: Reduced) -> None:
@@ -196,6 +201,8 @@ def _explain(made: Reduced) -> None:
         check_slug(run, "run")
     for name in ("scores", "simulations"):
         _require(set(tables[name].column("explanation").to_pylist()) <= set(identities), f"The table of {name}")
+        rows = list(zip(*(tables[name].column(column).to_pylist() for column in _ONCE[name]), strict=True))
+        _require(len(set(rows)) == len(rows), f"The table of {name}")
         for column, allowed in _WORDS.items():
             if column in tables[name].column_names:
                 _require(set(tables[name].column(column).to_pylist()) <= set(allowed), f"The column {column}")

@@ -126,9 +126,16 @@ class OpenAI:
                     r2=number(scored.get("rsquared_score")),
                     explained=number(scored.get("absolute_dev_explained_score")),
                     scored=bool(scored),
-                    simulations=tuple(each for each in made if each is not None),
+                    simulations=tuple(self._once([each for each in made if each is not None])),
                 ),
             )
+
+    def _once(self, made: list[Simulated]) -> list[Simulated]:
+        """The first simulation of each text."""
+        found = {one.rank: one for one in reversed(made)}
+        if len(found) < len(made):
+            self.gathering.left_out["further simulations of a text"] += len(made) - len(found)
+        return [one for one in made if found[one.rank] is one]
 
     def _simulated(self, sequence: dict[str, Any], at: int, count: int) -> Simulated | None:
         fields = _named(table(sequence.get("simulation")))
