@@ -5,7 +5,7 @@ import streamlit as st
 from core.errors import AtlasError
 from core.store.catalog import indexes
 from core.store.compare.compared import LEAST, MOST
-from core.ui import compare_columns, compare_common, compare_contexts, compare_units, nav, state
+from core.ui import compare_columns, compare_common, compare_contexts, compare_units, state
 from core.ui.compare_data import CompareData, compare_data, offered, single
 from core.ui.index_choice import ready, waiting
 from core.ui.prose import heading, quiet, sentence
@@ -56,7 +56,7 @@ try:
 except compare_units.WrongUnits as error:
     sentence(str(error))
     if error.rest:
-        st.link_button("Go on without it", nav.compare_address(*error.rest))
+        compare_units.without(error.rest)
     st.stop()
 compare_units.unit_field(server, units)
 try:

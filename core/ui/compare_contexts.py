@@ -17,7 +17,7 @@ from core.ui.tokens import Band, Heading, Row, View, pack, token_view
 from core.workspace import Workspace
 
 FIRST, MOST = 8, 60
-SCALES = {"own": "each unit's own", "one": "one for all"}
+SCALES = {"own": "each unit's own largest activation", "one": "the largest of all"}
 _CSV = ("unit", "context", "document", "source", "start")
 
 
@@ -38,9 +38,7 @@ def contexts(workspace: Workspace, data: CompareData) -> None:
         return
     fields = AddressFields("compare")
     with st.container(horizontal=True, vertical_alignment="bottom", key="compare-scale"):
-        scale = fields.choice(
-            "colours", "The strongest colour is", list(SCALES), "own", names=lambda one: f"{SCALES[one]} largest activation", segmented=True
-        )
+        scale = fields.choice("colours", "The strongest colour is", list(SCALES), "own", names=SCALES.__getitem__, segmented=True)
     try:
         fields.check()
         most = state.choice("contexts", "how many contexts are shown", ["", "all"], "") == "all"

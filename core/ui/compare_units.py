@@ -6,7 +6,7 @@ import streamlit as st
 
 from core.errors import AtlasError
 from core.store.catalog import find_unit
-from core.store.compare.compared import LETTERS, MOST
+from core.store.compare.compared import MOST
 from core.store.picks import random_interesting
 from core.store.units import UnitView
 from core.ui import nav, state
@@ -96,9 +96,10 @@ def offer(units: list[UnitName], view: UnitView, others: dict[str, list[UnitName
         quiet("Nothing is known yet that this unit is like: name another one above.", small=False)
 
 
-def letter(place: int) -> str:
-    """What a unit is called where its name has no room."""
-    return LETTERS[place]
+def without(rest: list[UnitName]) -> None:
+    """A way on from an address that names what cannot be compared."""
+    address = html.escape(nav.compare_address(*rest), quote=True)
+    st.html(f'<p class="na-lead"><a href="{address}" target="_self">Go on without it</a></p>')
 
 
 def _move(units: list[UnitName], place: int) -> None:

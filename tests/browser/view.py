@@ -18,6 +18,7 @@ PAGES = {
     "explore": ("explore", "tr.row"),
     "features": ("features", ".st-key-start_dictionary_run"),
     "unit": ("unit?unit=smollm2-135m-instruct/mlp.22/neurons/91", ".row .peak"),
+    "compare": ("compare?units=smollm2-135m-instruct/mlp.22/neurons/91,smollm2-135m-instruct/mlp.5/neurons/1352", ".nc-pairs td"),
     "try_text": ("try_text", ".fg .text button"),
     "ablate_steer": ("ablate_steer?units=smollm2-135m-instruct/mlp.22/neurons/91", ".st-key-steer-start"),
     "ioi": ("ioi", ".it td"),
