@@ -13,7 +13,7 @@ PIP := $(PY) -m pip install --quiet $(if $(CONSTRAINTS),--constraint "$(CONSTRAI
 # A stamp's name holds the checksum of what it stands for: unchanged requirements are never installed twice.
 RUN_FILES := requirements.txt requirements-embedded.txt $(CONSTRAINTS)
 RUN_STAMP := $(VENV)/.installed-run-$(shell cat $(RUN_FILES) | cksum | tr ' ' '-')
-DEV_STAMP := $(VENV)/.installed-dev-$(shell cat $(RUN_FILES) requirements-dev.txt | cksum | tr ' ' '-')
+DEV_STAMP := $(VENV)/.installed-dev-$(shell cat $(RUN_FILES) requirements-dev.txt requirements-login.txt | cksum | tr ' ' '-')
 
 .PHONY: help run setup test check format bench clean
 

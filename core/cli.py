@@ -8,6 +8,7 @@ import argparse
 import importlib
 import io
 import os
+import shutil
 import sys
 import tempfile
 from typing import NoReturn
@@ -63,8 +64,8 @@ def main(argv: list[str] | None = None) -> int:
             stream.reconfigure(encoding="utf8", errors="backslashreplace")
     arguments = _parser().parse_args(argv)
     module, _, name = _COMMANDS[arguments.command].partition(":")
+    own = tempfile.mkdtemp(prefix="neuron-atlas-") if getattr(arguments, "read_only", False) else None
     try:
-        own = tempfile.mkdtemp(prefix="neuron-atlas-") if getattr(arguments, "read_only", False) else None
         workspace = Workspace.open(arguments.workspace, own)
         status: int = getattr(importlib.import_module(module), name)(arguments, workspace)
         sys.stdout.flush()
@@ -84,6 +85,9 @@ def main(argv: list[str] | None = None) -> int:
     except ImportError as error:
         sys.stderr.write(f"error: The package {error.name} is missing or broken ({error}): `python -m core doctor` tells more.\n")
         return 2
+    finally:
+        if own is not None:  # a dashboard that has taken this process's place removes it itself
+            shutil.rmtree(own, ignore_errors=True)
 
 
 def _parser() -> argparse.ArgumentParser:

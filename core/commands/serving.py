@@ -6,7 +6,6 @@ import importlib.util
 import ipaddress
 import os
 import re
-import shutil
 import socket
 import subprocess
 import sys
@@ -78,17 +77,12 @@ def rebuild(arguments: argparse.Namespace, workspace: Workspace) -> int:
 
 def serve(arguments: argparse.Namespace, workspace: Workspace) -> int:
     """Start the dashboard in the place of this process: returns only where the system cannot do that (Windows)."""
-    try:
-        place = _place(arguments)
-        login = _login(arguments.login)
-        if not (place.local or workspace.read_only or login):
-            raise AtlasError(f"Whoever reaches {place.host} could change this workspace: add --read-only, or a login (docs/serving.md).")
-        with dashboard_lock(workspace) as lock:
-            return _serve(workspace, place, lock, browser=not arguments.no_browser)
-    finally:
-        # Not after `exec`: then the dashboard removes it.
-        if workspace.own is not None:
-            shutil.rmtree(workspace.own, ignore_errors=True)
+    place = _place(arguments)
+    login = _login(arguments.login)
+    if not (place.local or workspace.read_only or login):
+        raise AtlasError(f"Whoever reaches {place.host} could change this workspace: add --read-only, or a login (docs/serving.md).")
+    with dashboard_lock(workspace) as lock:
+        return _serve(workspace, place, lock, browser=not arguments.no_browser)
 
 
 def _place(arguments: argparse.Namespace) -> Place:
@@ -110,8 +104,8 @@ def _login(asked: str | None) -> Access | None:
     access = read_access(login_files())
     if asked is not None and access is None:
         raise AtlasError(f"{asked} says nothing of a login: write [auth] and [access] into it, as docs/serving.md shows.")
-    if access is not None and importlib.util.find_spec("authlib") is None:
-        raise AtlasError("A login needs the package authlib: install it with pip install -r requirements-login.txt.")
+    if access is not None and None in map(importlib.util.find_spec, ("authlib", "httpx")):
+        raise AtlasError("A login needs packages that are not installed: pip install -r requirements-login.txt.")
     return access
 
 

@@ -13,6 +13,8 @@ HEAVY = ("torch", "transformers", "numba", "datasets", "safetensors")
 
 MAY_IMPORT: dict[str, set[str]] = {
     "errors": set(),
+    "fence": {"errors"},
+    "access": {"errors"},
     "units": {"errors"},
     "workspace": {"errors"},
     "vocab": {"errors", "workspace"},
@@ -31,7 +33,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "runs": {"errors", "sqlite", "units", "workspace", "vocab"},
     "findings": {"errors", "sqlite", "units", "workspace", "vocab", "store", "index.bands", "index.bins", "subject.info"}
     | {"autointerp.studies", "autointerp.study_tables", "autointerp.comparison"},
-    "ui": {"errors", "units", "workspace", "vocab", "remembered", "store", "runs", "corpus.spec", "subject.info", "index.bins"}
+    "ui": {"errors", "access", "units", "workspace", "vocab", "remembered", "store", "runs", "corpus.spec", "subject.info", "index.bins"}
     | {"index.request", "findings", "llm.endpoint", "llm.estimate", "llm.listing"}
     | {f"bases.{name}" for name in ("info", "shelf", "curves", "metric_names", "train_request", "fit_request", "measure_request")}
     | {"bases.formats.bring_request", "bases.job_request", "bases.run_titles", "bases.page_limits"}

@@ -11,7 +11,7 @@ from core.ui.addresses import OneDeep
 PAGE = "text/html,application/xhtml+xml,*/*;q=0.8"
 
 
-def visit(path: str, *, accept: str = PAGE, method: str = "GET", kind: str = "http") -> dict[str, str] | None:
+def visit(path: str, *, accept: str = PAGE, method: str = "GET", kind: str = "http", base: str = "") -> dict[str, str] | None:
     """The headers of the redirection, None where the request went through."""
     passed: list[Scope] = []
     sent: list[Message] = []
@@ -26,7 +26,7 @@ def visit(path: str, *, accept: str = PAGE, method: str = "GET", kind: str = "ht
         sent.append(message)
 
     scope: dict[str, Any] = {"type": kind, "method": method, "path": path, "headers": [(b"accept", accept.encode())]}
-    asyncio.run(OneDeep(inner)(scope, receive, send))
+    asyncio.run(OneDeep(inner, base)(scope, receive, send))
     if passed:
         assert passed == [scope]
         assert sent == []
@@ -54,7 +54,7 @@ def test_a_path_of_several_parts_is_sent_on_and_named(path: str, where: str) -> 
 @pytest.mark.parametrize(
     "path",
     ["/", "/unit", "/unit/", "/strange", "//evil.example/x", "/static/js/x.js", "/media/x.zip", "/component/a/b", "/_stcore/health",
-     "/unit/_stcore/host-config", "/app/static/x.png"],
+     "/unit/_stcore/host-config", "/app/static/x.png", "/auth/login", "/auth/logout", "/oauth2callback"],
 )  # fmt: skip
 def test_pages_and_files_go_through(path: str) -> None:
     assert visit(path) is None
@@ -64,3 +64,21 @@ def test_only_a_visit_is_sent_on() -> None:
     assert visit("/unit/x", accept="*/*") is None
     assert visit("/unit/x", method="POST") is None
     assert visit("/unit/x", kind="websocket") is None
+
+
+@pytest.mark.parametrize(("path", "where"), [
+    ("/lab/atlas/unit/x", "unit%2Fx"),
+    ("/lab/atlas/auth/other", "auth%2Fother"),
+    ("/lab/atlas/lab/atlas/x", "lab%2Fatlas%2Fx"),
+])  # fmt: skip
+def test_below_a_base_path_only_what_follows_it_counts(path: str, where: str) -> None:
+    headers = visit(path, base="lab/atlas")
+    assert headers is not None
+    assert headers["location"] == f"/lab/atlas/nowhere?path={where}"
+
+
+@pytest.mark.parametrize(
+    "path", ["/lab/atlas", "/lab/atlas/", "/lab/atlas/unit", "/lab/atlas/static/js/x.js", "/lab/atlas/auth/login", "/lab/atlasx/y", "/a/b"]
+)
+def test_pages_below_a_base_path_go_through_and_what_is_beside_it_is_not_ours(path: str) -> None:
+    assert visit(path, base="lab/atlas") is None
