@@ -26,7 +26,8 @@ def linked(server: Server, unit: UnitName, entries: list[Entry]) -> None:
         other = str(entry.current.body["unit"])
         by = html.escape(entry.current.by)
         beside = f'<a href="{_safe(nav.compare_address(unit, other))}" target="_self">compare</a>'
-        _line(server, f'looks like <a href="{_safe(nav.unit_address(other))}" target="_self">{html.escape(other)}</a> · <bdi>{by}</bdi> · {beside}', entry.id,
+        link = f'<a href="{_safe(nav.unit_address(other))}" target="_self">{html.escape(other)}</a>'
+        _line(server, f"looks like {link} · <bdi>{by}</bdi> · {beside}", entry.id,
               lambda entry=entry: remember(unit, findings(server).remove(entry.id, base=entry.base)))  # fmt: skip
     members = [entry for entry in entries if entry.kind == "member"]
     if not members:
