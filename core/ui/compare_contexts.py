@@ -62,7 +62,7 @@ def pack_contexts(data: CompareData, shown: Shown) -> bytes:
     units = data.compared.units
     largest = max(unit.largest for unit in units)
     bands = [_band(data, one, largest if shown.scale == "one" else None) for one in shown.contexts]
-    signed = any(unit.view.stats["min"] < 0 for unit in units)
+    signed = any(unit.view.limits[0] < 0 for unit in units)
     whose, ends = ("one common", None) if shown.scale == "one" else ("each unit's own", ("− its largest", "its largest"))
     return pack(
         bands,

@@ -1,6 +1,7 @@
 """All that an index keeps of one unit's activations, by context: its records, and of a sparse feature every one that is not zero."""
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
@@ -54,10 +55,10 @@ class Activity:
         """Positions before this one (a BOS) are no data."""
         return int(self.view.index.slice["bos"])
 
-    @property
+    @cached_property
     def largest(self) -> float:
-        """max |aᵢ| over the text; 0 where nothing was counted."""
-        found = max(abs(self.view.stats["min"]), abs(self.view.stats["max"]))
+        """The largest |activation| that is known; 0 where nothing was counted."""
+        found = max(map(abs, self.view.limits))
         return found if np.isfinite(found) else 0.0
 
     def has(self, rank: int) -> bool:
