@@ -3,6 +3,7 @@
 import streamlit as st
 
 from core.ui import login, nav
+from core.ui.charts import save_buttons
 from core.ui.page_link import page_link
 from core.ui.palette import palette
 from core.ui.setup import beside, mark_app, setup
@@ -15,4 +16,5 @@ nav.arrived(page)
 beside(server)
 palette(server)
 page_link()
+save_buttons()
 page.run()

@@ -9,7 +9,7 @@ import streamlit as st
 from core.errors import AtlasError, shown
 from core.store import picks, queries
 from core.store.catalog import IndexInfo
-from core.ui import nav, state, theme, words
+from core.ui import charts, nav, state, words
 from core.ui.index_choice import chosen_index, describe, generations, pick_index, ready
 from core.ui.layer_charts import MEASURES, clicked_layer, layer_figure, measured
 from core.ui.prose import heading, lead, quiet, sentence
@@ -105,9 +105,9 @@ def by_layer(index: IndexInfo) -> None:
         if not rows:
             quiet("Not defined for any unit yet.")
             continue
-        event = st.plotly_chart(
-            layer_figure(rows, measure), key=f"layers_{measure.key}_{kind}", config=theme.PLOTLY_CONFIG, on_select="rerun",
-            selection_mode="points", theme=None, alt=f"{measure.title} of {kind} units by layer: median and quantile bands",
+        event = charts.show(
+            layer_figure(rows, measure), key=f"layers_{measure.key}_{kind}", file=f"{kind}-{measure.key}-by-layer", clicks=True,
+            alt=f"{measure.title} of {kind} units by layer: median and quantile bands",
         )  # fmt: skip
         layer = clicked_layer(event)
         if layer is not None:

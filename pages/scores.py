@@ -7,12 +7,12 @@ import streamlit as st
 
 from core.errors import AtlasError
 from core.store.explanation_queries import choices, runs
-from core.ui import nav, state, words
+from core.ui import charts, nav, state, words
 from core.ui.explain_settings import RHO
 from core.ui.explained_list import explained_list, plain_list
 from core.ui.index_choice import ready, waiting
 from core.ui.prose import heading, lead, quiet, sentence
-from core.ui.score_charts import CONFIG, against_lookup, clicked_point, layer_boxes
+from core.ui.score_charts import against_lookup, clicked_point, layer_boxes
 from core.ui.score_filters import NAMES, ScoreFilters, score_filters
 from core.ui.scored_rows import Record, frame_csv, has_number, query
 from core.ui.server import Server
@@ -54,8 +54,8 @@ def pictures(server: Server, asked: ScoreFilters, layers: pd.DataFrame) -> None:
         heading("ρ by layer", "box: the middle half of the units; whiskers: nine in ten")
         rows = sorted(layers.to_dict("records"), key=lambda row: (str(row["site_kind"]), int(row["layer"])))
         if any(int(row["defined"]) for row in rows):
-            st.plotly_chart(
-                layer_boxes(rows), key="score_layers", config=CONFIG, theme=None,
+            charts.show(
+                layer_boxes(rows), key="score_layers", file="scores-by-layer",
                 alt="ρ by layer: quantiles of the score, the lookup baseline and the shuffled control",
             )  # fmt: skip
         else:
@@ -80,8 +80,8 @@ def scatter(server: Server, asked: ScoreFilters) -> None:
     if not points:
         quiet("No explanation here has both a score and a lookup baseline: start a run with that control.", small=False)
         return
-    event = st.plotly_chart(
-        against_lookup(points), key="score_lookup", config=CONFIG, theme=None, on_select="rerun", selection_mode="points",
+    event = charts.show(
+        against_lookup(points), key="score_lookup", file="scores-against-lookup", clicks=True,
         alt="ρ of each explanation against that of the token lookup table",
     )  # fmt: skip
     above = sum(float(row["rho"]) > float(row["lookup_rho"]) for row in points)

@@ -9,9 +9,10 @@ from core.autointerp import study_tables
 from core.autointerp.request import ExplainRequest
 from core.autointerp.studies import STUDIES, study_settings
 from core.errors import AtlasError
+from core.findings.report.study import study_html
 from core.runs.registry import Run
 from core.store.explanation_queries import study as study_rows
-from core.ui import bases_choice, basis_table, explain_settings, puzzle_section, state, study_page, study_table, unit_choice
+from core.ui import bases_choice, basis_table, charts, explain_settings, puzzle_section, state, study_table, unit_choice
 from core.ui.address_fields import AddressFields
 from core.ui.basis_charts import basis_figure
 from core.ui.explain_choices import EXPLAINER_NAMES
@@ -19,7 +20,7 @@ from core.ui.explain_form import attempt, cannot_start, start_button, told
 from core.ui.explain_runs import explain_runs, shown_run
 from core.ui.index_choice import ready, waiting
 from core.ui.prose import heading, lead, quiet, sentence
-from core.ui.score_charts import CONFIG
+from core.ui.saved_page import save_page
 from core.ui.scored_rows import to_csv
 from core.ui.server import Server
 from core.ui.setup import setup
@@ -113,8 +114,8 @@ def _draw(server: Server, run: Run, name: str, kind: str) -> None:
         return
     table = study_tables.by_layer(records) if name == "layer" else study_tables.by_setting(records)
     axis = STUDIES[name].axis if name in STUDIES else "setting"
-    st.plotly_chart(
-        study_figure(table, axis, joined=name in ORDERED), key="study_figure", config=CONFIG, theme=None,
+    charts.show(
+        study_figure(table, axis, joined=name in ORDERED), key="study_figure", file=f"{run.id}-{name or 'settings'}",
         alt="Mean score of each setting with its interval, the lookup baseline and the shuffled control",
     )  # fmt: skip
     st.html(study_table.to_html(table, axis))
@@ -122,15 +123,14 @@ def _draw(server: Server, run: Run, name: str, kind: str) -> None:
     with st.container(horizontal=True, gap="small"):
         _save("Save the table as CSV", lambda: study_table.to_csv(table), f"{run.id}-{name}.csv")
         _save("Save every explanation as CSV", lambda: to_csv(frame), f"{run.id}.csv")
-        study_page.save(server, run.id, records, kind)
+        save_page(lambda: study_html(server.workspace, run.id, records, kind), f"{run.id}.html", key="study_save")
 
 
 def basis_section(server: Server, records: Sequence[study_tables.Record], run: str, frame: pd.DataFrame, kind: str) -> None:
     """The paper's figure, and the same as a table."""
     series = study_tables.by_basis(records)
-    st.plotly_chart(
-        basis_figure(series), key="basis_figure", config=CONFIG, theme=None, alt="Mean score of each basis by layer, with 95 % intervals"
-    )
+    alt = "Mean score of each basis by layer, with 95 % intervals"
+    charts.show(basis_figure(series), key="basis_figure", file=f"{run}-bases", alt=alt)
     st.html(basis_table.to_html(series) + study_table.STYLE)
     quiet(
         "Bars: 95 % intervals, from drawing units again. Units that are never active are not drawn. Each score is over 5 top and 5 random"
@@ -139,7 +139,7 @@ def basis_section(server: Server, records: Sequence[study_tables.Record], run: s
     with st.container(horizontal=True, gap="small"):
         _save("Save the table as CSV", lambda: basis_table.to_csv(series), f"{run}-bases.csv")
         _save("Save every explanation as CSV", lambda: to_csv(frame), f"{run}.csv")
-        study_page.save(server, run, records, kind)
+        save_page(lambda: study_html(server.workspace, run, records, kind), f"{run}.html", key="study_save")
 
 
 def _save(label: str, content: Callable[[], bytes], file: str) -> None:

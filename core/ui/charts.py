@@ -1,4 +1,4 @@
-"""The activation histogram as a Plotly figure, and what every Plotly figure of the unit page shares."""
+"""How every Plotly figure is put on a page, and the activation histogram as one."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -6,25 +6,32 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import plotly.graph_objects as go
+import streamlit as st
 
 from core.ui import theme
+from core.ui.component import component
 
 BARS = 90
 """About how many bars span the range between the minimum and the maximum."""
 
-CONFIG: dict[str, Any] = {
-    "displaylogo": False,
-    "scrollZoom": False,
-    "doubleClick": False,
-    "modeBarButtons": [["toImage"]],
-    "toImageButtonOptions": {"format": "svg", "scale": 2},
-}
-"""Only one button in the corner: save as SVG. Plotly draws it in the browser, nothing is fetched."""
+_CONFIG: dict[str, Any] = {"displaylogo": False, "scrollZoom": False, "doubleClick": False, "modeBarButtons": [["toImage"]]}
 
 
-def named(file: str) -> dict[str, Any]:
-    """The same, saving under that name."""
-    return {**CONFIG, "toImageButtonOptions": {**CONFIG["toImageButtonOptions"], "filename": file}}
+def show(figure: go.Figure, *, key: str, file: str, alt: str, clicks: bool = False) -> Any:
+    """Put a figure on the page. In its corner it can be saved as PNG, SVG and CSV (figure_buttons.js), under the name `file`.
+
+    alt: what it shows, for those who cannot see it. clicks: whether a click on a point runs the page. Returns what Streamlit does.
+    """
+    config = {**_CONFIG, "toImageButtonOptions": {"format": "png", "scale": 2, "filename": file}}
+    if clicks:
+        return st.plotly_chart(figure, theme=None, key=key, config=config, alt=alt, on_select="rerun", selection_mode="points")
+    return st.plotly_chart(figure, theme=None, key=key, config=config, alt=alt)
+
+
+def save_buttons() -> None:
+    """What gives every figure of a page its buttons. Call it once, before the page itself, which may end early."""
+    with st.container(key="figure-buttons"):
+        component("figure_buttons", "<div></div>")(key="figure-buttons-mount", data={}, width="content")
 
 
 @dataclass(frozen=True)

@@ -25,6 +25,7 @@ from core.ui.compare_units import buttons
 from core.ui.effect_tables import token_table
 from core.ui.prose import heading, quiet, sentence
 from core.ui.records import row_of, shown_bands, write_view
+from core.ui.saved_page import save_page
 from core.ui.server import Server
 from core.ui.tokens import Band, Heading, View, pack, token_view
 from core.ui.unit_tables import effect_table, file_name, significant, top_token_table
@@ -94,8 +95,8 @@ def histograms(data: CompareData) -> None:
     fields = AddressFields("compare")
     scale = fields.choice("x", "Scale of the activation", list(X_SCALES), "own", names=X_SCALES.__getitem__, segmented=True)
     _say(fields)
-    ends = [end for view in data.views for end in (view.stats["min"], view.stats["max"]) if end == end]
-    span = (min(0.0, *ends), max(0.0, *ends)) if ends else (0.0, 0.0)
+    ends = [end for view in data.views for end in view.limits]
+    span = min(0.0, *ends), max(0.0, *ends)
     dark = theme.is_dark()
     for place, (view, unit) in enumerate(_cells(data, "histograms", data.units)):
         if not unit.bars.counts.size:
@@ -105,9 +106,8 @@ def histograms(data: CompareData) -> None:
         if scale == "shared":
             edge = 0.02 * (span[1] - span[0])
             figure.update_xaxes(range=[span[0] - edge, span[1] + edge])
-        st.plotly_chart(
-            figure, theme=None, key=f"compare-histogram-{place}",
-            config=charts.named(file_name(view, "histogram").removesuffix(".csv")),
+        charts.show(
+            figure, key=f"compare-histogram-{place}", file=file_name(view, "histogram").removesuffix(".csv"),
             alt=f"Histogram of the activations of {view.name}, log scale",
         )  # fmt: skip
 
@@ -160,10 +160,7 @@ def records(data: CompareData) -> None:
 def save(server: Server, data: CompareData) -> None:
     """The comparison as one file."""
     file = "compare-" + "-".join(f"{view.name.site}-{view.name.index}" for view in data.views) + ".html"
-    st.download_button(
-        "Save as a page", lambda: comparison_html(server.workspace, data.compared).encode(), file, "text/html", on_click="ignore",
-        type="tertiary", key="compare-save", help="One HTML file that opens anywhere, without a network.",
-    )  # fmt: skip
+    save_page(lambda: comparison_html(server.workspace, data.compared), file, key="compare-save")
 
 
 def provenance(data: CompareData) -> None:
@@ -220,8 +217,8 @@ def _pack(data: CompareData, place: int) -> bytes:
         [Band("Top", f"{len(rows)} of {len(view.bands['top'])}, one per document", rows, "It is active on no text.", first=RECORDS)],
         data.vocab(place),
         key=f"{view.index.run}:{view.index.generation}:{view.name}:{place}",
-        low=view.stats["min"],
-        high=view.stats["max"],
+        low=view.limits[0],
+        high=view.limits[1],
         heading=Heading(
             title=f"{LETTERS[place]} · What it responds to",
             try_address=nav.address("try_text", {"unit": str(view.name), "run": view.index.run}) + "&text=",

@@ -10,6 +10,7 @@ import streamlit as st
 from core.bases.metric_names import METRICS, Metric
 from core.errors import AtlasError, shown
 from core.runs.registry import Run
+from core.ui import charts
 from core.ui.dictionary_alike import alike
 from core.ui.dictionary_charts import Axis, Density, Look, Point, density_figure, frontier_figure, legend, looks
 from core.ui.dictionary_facts import CONVENTIONS, conventions, measured_on, text_of
@@ -17,7 +18,6 @@ from core.ui.dictionary_shelf import MAX_COMPARED
 from core.ui.dictionary_table import Entry, kind_of, label_of, place_of, shown_metric, sparsity_of, to_csv
 from core.ui.dictionary_work import measure, one_text, submit, under_way
 from core.ui.prose import heading, quiet
-from core.ui.score_charts import CONFIG
 from core.ui.server import Server
 
 PLAIN = tuple(metric for metric in METRICS if metric.name not in ("density", "encoder_decoder_cosine", "mmcs"))
@@ -182,9 +182,8 @@ def _densities(found: Sequence[Entry], drawn: Mapping[str, Look]) -> None:
         quiet("Measure the dictionaries to see how often their units fire.", small=False)
         return
     st.html(legend([(one.label, one.look) for one in made]))
-    st.plotly_chart(
-        density_figure(made), key="densities", config=CONFIG, theme=None, alt="Histogram of how often units fire, one line a dictionary"
-    )
+    alt = "Histogram of how often units fire, one line a dictionary"
+    charts.show(density_figure(made), key="densities", file="densities", alt=alt)
 
 
 def _frontiers(found: Sequence[Entry]) -> None:
@@ -198,10 +197,8 @@ def _frontiers(found: Sequence[Entry]) -> None:
     st.html(legend(list(drawn.items())))
     for metric, some in known.items():
         if some:
-            st.plotly_chart(
-                frontier_figure(some, Axis(FRONTIERS[metric]), drawn), key=f"frontier_{metric}", config=CONFIG, theme=None,
-                alt=f"L0 against {FRONTIERS[metric]}",
-            )  # fmt: skip
+            figure = frontier_figure(some, Axis(FRONTIERS[metric]), drawn)
+            charts.show(figure, key=f"frontier_{metric}", file=f"frontier-{metric}", alt=f"L0 against {FRONTIERS[metric]}")
         else:
             quiet(f"No {FRONTIERS[metric]} yet: measuring with the model's output gives it.")
 

@@ -12,9 +12,9 @@ import streamlit as st
 from core.bases.curves import load_curves
 from core.bases.metric_names import BY_NAME
 from core.runs.registry import Run
+from core.ui import charts
 from core.ui.dictionary_charts import Axis, Line, curve_figure, legend, looks
 from core.ui.prose import heading, quiet
-from core.ui.score_charts import CONFIG
 from core.ui.server import Server
 
 LIVE_SECONDS = 3.0
@@ -87,7 +87,7 @@ def _draw(server: Server, run: Run) -> None:
             st.html(f'<p class="na-small na-muted" title="{html.escape(panel.note, quote=True)}"><b>{html.escape(panel.title)}</b></p>')
             if any(value is not None for line in lines for value in line.y):
                 figure = curve_figure(lines, panel.axis)
-                st.plotly_chart(figure, key=f"curve_{panel.key}", config=CONFIG, theme=None, alt=f"{panel.title} over tokens")
+                charts.show(figure, key=f"curve_{panel.key}", file=f"{run.id}-{panel.key}", alt=f"{panel.title} over tokens")
             else:
                 quiet("Not looked at yet." if run.active else "Never looked at.")
     st.download_button(

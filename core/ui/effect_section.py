@@ -262,8 +262,7 @@ def _figures(unit: UnitView, view: EffectView, vocab: Vocab) -> None:
     )  # fmt: skip
     for key, title, note, figure, alt in drawn:
         st.html(f'<p class="ne-title">{title} <span>{html.escape(note)}</span></p>')
-        config = charts.named(file_name(unit, f"effect-{key}").removesuffix(".csv"))
-        st.plotly_chart(figure, theme=None, key=f"effect-{key}", config=config, alt=alt)
+        charts.show(figure, key=f"effect-{key}", file=file_name(unit, f"effect-{key}").removesuffix(".csv"), alt=alt)
 
 
 def _records(packed: bytes) -> None:

@@ -72,8 +72,8 @@ def _charts(view: ExplanationView, split: str, found: list[Pair]) -> None:
     best = view.headline(split)
     dark = theme.is_dark()
     rho, reason = (best.score.rho, best.score.reason) if best is not None else (math.nan, "not scored")
-    st.plotly_chart(
-        scatter(found, rho, reason, dark), theme=None, key="explanation-scatter", config=_config(view, "scatter"),
+    charts.show(
+        scatter(found, rho, reason, dark), key="explanation-scatter", file=f"{view.identity}-scatter",
         alt="Simulated over true activations, one point a token",
     )  # fmt: skip
     places = [pair.place for pair in found]
@@ -82,8 +82,8 @@ def _charts(view: ExplanationView, split: str, found: list[Pair]) -> None:
         st.session_state[_RECORD] = next((pair.place for pair in found if not pair.view.failed), places[0])
     place = st.selectbox("Record, token by token", places, key=_RECORD, format_func=lambda place: _named(found, place))
     pair = next(pair for pair in found if pair.place == place)
-    st.plotly_chart(
-        overlay(pair, dark), theme=None, key="explanation-overlay", config=_config(view, f"record-{place + 1}"),
+    charts.show(
+        overlay(pair, dark), key="explanation-overlay", file=f"{view.identity}-record-{place + 1}",
         alt=f"Record {place + 1}: true and simulated activation on each token, and the residual",
     )  # fmt: skip
 
@@ -140,10 +140,6 @@ def _recipe(view: ExplanationView) -> dict[str, Any]:
         "made with": next((one.recipe for one in view.scores if one.role == "simulated"), {}), "seconds": round(view.seconds, 2),
         "provenance": view.provenance,
     }  # fmt: skip
-
-
-def _config(view: ExplanationView, what: str) -> dict[str, Any]:
-    return {**charts.CONFIG, "toImageButtonOptions": {**charts.CONFIG["toImageButtonOptions"], "filename": f"{view.identity}-{what}"}}
 
 
 def _keep_view(view: View) -> None:

@@ -39,11 +39,10 @@ def token_section(view: UnitView, data: FeatureData) -> None:
     note = f"every token counted: {total:,}"
     bar_tables(pack_tables([Table(_TITLE, note, _HELP, [token_lines(data, colours)])]), key="feature-tokens-head")
     names = [token_name(text) for text in data.texts[: counted.tracked]]
-    st.plotly_chart(
+    charts.show(
         token_figure(counted, names, _asked()),
-        theme=None,
         key="feature-tokens",
-        config=charts.named(file_name(view, "tokens").removesuffix(".csv")),
+        file=file_name(view, "tokens").removesuffix(".csv"),
         alt=f"Tokens on which {view.name} is active, by activation: {', '.join(names)} and others",
     )
     with st.container(horizontal=True, vertical_alignment="center", gap="small", key="feature-tokens-choice"):

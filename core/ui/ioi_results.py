@@ -15,9 +15,8 @@ from core.causal.linear import split_name, titled
 from core.errors import AtlasError
 from core.store.catalog import indexes
 from core.store.ioi import POINTS, IoiRun, band, features_needed, load_ioi, pairs, points, ranked
-from core.ui import words
+from core.ui import charts, words
 from core.ui.address_fields import AddressFields
-from core.ui.charts import named
 from core.ui.dictionary_charts import Look, legend, looks
 from core.ui.ioi_charts import Scale, Series, patching_figure
 from core.ui.ioi_tables import Cells, baseline_html, ranked_html, table, to_csv
@@ -99,7 +98,7 @@ def _curves(server: Server, found: IoiRun, everything: Any, order: str, chosen: 
         with place:
             st.html(f'<p class="na-small na-muted"><b>{title}</b></p>')
             figure = patching_figure(series, along, scale, ceiling)
-            st.plotly_chart(figure, key=f"ioi_{along}", config=named(f"{found.run}-{order}-{along}"), theme=None, alt=title)
+            charts.show(figure, key=f"ioi_{along}", file=f"{found.run}-{order}-{along}", alt=title)
     quiet(
         "KL(z‖y) at the last position, z the patched sentence and y the counterfactual, a mean over pairs; bands from the least to the "
         "most over seeds. Dashed: nothing patched. Dotted: everything."

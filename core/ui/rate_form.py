@@ -128,12 +128,8 @@ def results(server: Server, given: list[Rating]) -> None:
     said = f"Spearman {figure(value)} over {words.count(n, 'explanation')}" if value == value else f"Spearman undefined: {_why(n)}"
     lost = f" · {words.count(gone, 'rating')} of explanations that are no longer here" if gone else ""
     st.html(f'<p class="na-small na-num" style="margin:0" title="{SPEARMAN_TIP}"><b>{said}</b>{lost}</p>')
-    st.plotly_chart(
-        rating.chart(rated, theme.is_dark()),
-        theme=None,
-        key="rate-chart",
-        config=charts.CONFIG,
-        alt="Scores of explanations over their ratings",
+    charts.show(
+        rating.chart(rated, theme.is_dark()), key="rate-chart", file="scores-over-ratings", alt="Scores of explanations over their ratings"
     )
     st.download_button("CSV", rating.to_csv(rated), "ratings.csv", "text/csv", key="rate-csv", type="tertiary", on_click="ignore")
 

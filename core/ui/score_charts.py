@@ -12,14 +12,6 @@ from core.ui.explanation_rows import figure
 
 ROLES = {"simulated": "score", "lookup": "lookup baseline", "shuffled": "shuffled control", "paraphrase": "paraphrase control"}
 """What a box is of, by role, as a legend says it."""
-CONFIG: dict[str, Any] = {
-    "displaylogo": False,
-    "scrollZoom": False,
-    "doubleClick": False,
-    "modeBarButtons": [["toImage"]],
-    "toImageButtonOptions": {"format": "png", "scale": 2},
-}
-"""Only one button in the corner: save as PNG. Plotly draws it in the browser, nothing is fetched."""
 _LONGEST = 90
 
 

@@ -131,9 +131,6 @@ def figure_layout(height: int, **more: Any) -> dict[str, Any]:
     return layout
 
 
-PLOTLY_CONFIG = {"displayModeBar": False, "scrollZoom": False, "doubleClick": False}
-
-
 def style() -> None:
     """Put the page's style sheet and colour variables on the page. Called by `setup()` on every run."""
     st.html(f"<style>{_variables(palette())}{_SHEET}</style>")

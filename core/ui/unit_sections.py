@@ -107,11 +107,10 @@ def margin(data: UnitData) -> str | None:
     bar_tables(data.over_histogram, key="unit-histogram-head")
     if data.bars.counts.size:
         figure = charts.histogram(data.bars, theme.is_dark())
-        st.plotly_chart(
+        charts.show(
             figure,
-            theme=None,
             key="unit-histogram",
-            config=charts.named(file_name(data.view, "histogram").removesuffix(".csv")),
+            file=file_name(data.view, "histogram").removesuffix(".csv"),
             alt=f"Histogram of the activations of {data.view.name}, log scale",
         )
     if data.feature is not None:

@@ -1,6 +1,7 @@
 """The histogram's bars and the tables' numbers: nothing is lost, nothing is said that is not so."""
 
 import json
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,8 @@ from core.ui.charts import BARS, bars, histogram
 from core.ui.layer_charts import MEASURES, Measure, layer_figure
 from core.ui.unit_sections import significant
 from core.ui.unit_tables import number, percent, token_name
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def binned(values: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -177,3 +180,11 @@ def test_labels_on_a_narrow_scale_are_round_numbers(key: str, low: float, high: 
     measure = next(measure for measure in MEASURES if measure.key == key)
     row = {"layer": 0, "q5": low, "q25": low, "q50": (low + high) / 2, "q75": high, "q95": high}
     assert scale([row], measure)["ticktext"] == texts
+
+
+def test_every_figure_goes_through_one_place() -> None:
+    """`charts.show` gives a figure its file name, and the corner from which it is saved."""
+    found = [
+        path for part in ("core", "pages") for path in sorted((ROOT / part).rglob("*.py")) if "plotly_chart(" in path.read_text("utf8")
+    ]
+    assert [str(path.relative_to(ROOT)) for path in found] == ["core/ui/charts.py"]
