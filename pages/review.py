@@ -13,7 +13,6 @@ from core.ui.setup import only_to_write, setup
 server = setup()
 st.title("Review")
 only_to_write(server)
-only_to_write(server)
 lead("One unit after another: 1 to 5 rates and goes on, n notes, l labels, u takes back, ? shows all keys.")
 index = chosen_index(server)
 pick_index(server, index, forget=NAMES)

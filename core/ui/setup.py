@@ -45,8 +45,9 @@ def setup(*, notices: bool = True) -> Server:
 
 
 def beside(server: Server) -> None:
-    """What stands below the navigation on every page: that nothing can be written, and who is logged in. Called once, by app.py."""
+    """What stands around the navigation on every page: that nothing can be written, and who is logged in. Called once, by app.py."""
     if server.read_only:
+        st.html('<style>[data-testid="stSidebarHeader"]::after {content: "read-only"; color: var(--na-muted); font-size: .8rem}</style>')
         st.sidebar.html('<p class="na-muted na-small">Read-only: to look at and to search. Nothing can be started or changed here.</p>')
     login.who()
 

@@ -5,6 +5,7 @@ import socket
 import socketserver
 import threading
 from collections.abc import Generator
+from typing import cast
 from urllib.parse import urlsplit
 
 _HEAD = 1 << 16
@@ -35,9 +36,8 @@ class _Server(socketserver.ThreadingTCPServer):
 class _Handler(socketserver.BaseRequestHandler):
     """One connection carries one request, or one websocket from then on."""
 
-    server: _Server
-
     def handle(self) -> None:
+        server = cast(_Server, self.server)
         head = b""
         while b"\r\n\r\n" not in head:
             piece = self.request.recv(_HEAD)
@@ -47,13 +47,13 @@ class _Handler(socketserver.BaseRequestHandler):
         lines, _, rest = head.partition(b"\r\n\r\n")
         first, *headers = lines.decode("latin-1").split("\r\n")
         path = first.split(" ")[1]
-        if not (path == self.server.base or path.startswith((f"{self.server.base}/", f"{self.server.base}?"))):
+        if not (path == server.base or path.startswith((f"{server.base}/", f"{server.base}?"))):
             self.request.sendall(b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
             return
         upgrade = any(one.lower().startswith("upgrade:") for one in headers)
         if not upgrade:
             headers = [one for one in headers if not one.lower().startswith("connection:")] + ["Connection: close"]
-        target = self.server.target
+        target = server.target
         with socket.create_connection((str(target.hostname), int(target.port or 80)), 20) as other:
             other.settimeout(None)
             other.sendall("\r\n".join([first, *headers, "", ""]).encode("latin-1") + rest)
