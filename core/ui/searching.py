@@ -48,7 +48,7 @@ def question_fields(search: Search) -> Question:
     """The field and the filters, as the address has them. Raises AtlasError for a wrong value, after all were drawn."""
     known = search.choices()
     fields = AddressFields("search", resets=("page",))
-    text = fields.text("q", "Words", hint="river, “past tense”, strasse, 東京 …", limit=LONGEST, help=(
+    text = fields.text("q", "Words", hint="river past tense 東京 …", limit=LONGEST, help=(
         "The more of the words a text has, and the rarer they are, the higher it stands. The last word also finds words that begin with it."
     ))  # fmt: skip
     kinds = fields.several("kind", "In", KINDS, (), names=lambda kind: _SHOWN[kind])

@@ -4,6 +4,7 @@ import csv
 import html
 import io
 import re
+import threading
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -12,11 +13,15 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from core.findings.findings import Findings
+from core.findings.search import search as module
+from core.findings.search.part import Part
 from core.findings.search.question import Question
 from core.findings.search.search import Search
+from core.findings.search.words import Asked
 from core.ui import nav
 from core.ui.palette import answers, pages, units_called
 from core.ui.search_rows import CSV_COLUMNS, marked_html, to_csv
+from core.ui.searching import searching
 from core.units import UnitName
 from core.workspace import Workspace
 from tests.pages.conftest import OpenPage, alerts, bodies, components, shown
@@ -174,9 +179,32 @@ def test_what_was_just_written_is_found(filled: Workspace, opened: "partial[AppT
     Findings(filled).remove(note.id)
 
 
-def test_marking_escapes_what_it_marks() -> None:
-    from core.findings.search.words import Asked
+def test_while_much_is_read_the_page_says_how_far_it_is_and_finds_what_people_wrote(
+    workspace: Workspace, open_page: OpenPage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill(workspace)
+    go_on, read = threading.Event(), module._read
 
+    def slow(*given: Any) -> Part:
+        go_on.wait(60)
+        return read(*given)
+
+    monkeypatch.setattr(module, "AT_ONCE", 3)
+    monkeypatch.setattr(module, "_read", slow)
+    page = open_page(workspace, "search", q="river", kind="note,explanation")
+    try:
+        assert not page.exception
+        assert "0 of about" in shown(page)
+        assert len(said(page)) == 1, "the note"
+    finally:
+        go_on.set()
+    assert searching(str(workspace.path)).wait(60)
+    page.run()
+    assert "of about" not in shown(page)
+    assert len(said(page)) == 1 + Search(workspace).find(Question("river", ("explanation",))).total > 2
+
+
+def test_marking_escapes_what_it_marks() -> None:
     assert marked_html("<b>x</b> & river", Asked.read("b river")) == (
         "&lt;<mark>b</mark>&gt;x&lt;/<mark>b</mark>&gt; &amp; <mark>river</mark>"
     )

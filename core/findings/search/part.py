@@ -184,7 +184,7 @@ class PartMaker:
         """Add documents. rows: the columns of SCHEMA but for `length`. held: their words end to end, as numbers of `word`."""
         table: Any = pa.table(rows | {"length": lengths.astype(np.int32)}).select(SCHEMA.names).cast(SCHEMA)
         self._rows.append(table)
-        self._held.append(np.asarray(held, np.int64))
+        self._held.append(np.asarray(held, np.int32))
         self._told(table.num_rows)
 
     def finish(self, averages: dict[str, float] | None = None) -> Part:
@@ -193,10 +193,10 @@ class PartMaker:
         kinds, lengths = (documents.column(name).to_numpy() for name in ("kind", "length"))
         sums, counts = np.bincount(kinds, weights=lengths, minlength=len(KINDS)), np.bincount(kinds, minlength=len(KINDS))
         mean = {kind: float(sums[place] / counts[place]) for place, kind in enumerate(KINDS) if counts[place]} | (averages or {})
-        order = sorted(self._words, key=str)
-        places = np.empty(len(order), np.int64)
-        places[[self._words[word] for word in order]] = np.arange(len(order))
-        held = places[np.concatenate([*self._held, np.empty(0, np.int64)])]
+        order = sorted(self._words)
+        places = np.empty(len(order), np.int32)
+        places[[self._words[word] for word in order]] = np.arange(len(order), dtype=np.int32)
+        held = places[np.concatenate([*self._held, np.empty(0, np.int32)])]
         like = np.array([mean.get(kind, 1.0) for kind in KINDS])[kinds]
         return Part(
             documents, tuple(map(Place.parse, self._places)), tuple(self._authors), tuple(self._sources), mean,

@@ -45,9 +45,14 @@ class Ranking:
         lengths: how many of them each document has, shape (documents,). averages: the mean length of documents like it, same shape.
         """
         bm25 = library().BM25(k1=K1, b=B, method="lucene", backend="numpy")
-        documents = np.repeat(np.arange(len(lengths), dtype=np.int64), lengths)
         # One number for each word of each document: sorted, equal ones lie together, by word and then by document.
-        pairs, counts = np.unique(held.astype(np.int64) << 32 | documents, return_counts=True)
+        pairs = held.astype(np.int64)
+        pairs <<= 32
+        pairs |= np.repeat(np.arange(len(lengths), dtype=np.int32), lengths)
+        pairs.sort()
+        first = np.flatnonzero(np.concatenate([[True], pairs[1:] != pairs[:-1]])[: len(pairs)])
+        counts = np.diff(first, append=len(pairs))
+        pairs = pairs[first]
         at = (pairs & 0xFFFFFFFF).astype(np.int32)
         norm = K1 * (1 - B + B * lengths / np.maximum(averages, 1))
         bm25.scores = {
