@@ -13,6 +13,8 @@ from safetensors.numpy import save_file
 from core.bases import shelf
 from core.bases.directions import residual_direction
 from core.errors import AtlasError
+from core.findings.bundle.importing import import_bundle
+from core.findings.report.comparison import comparison_html
 from core.store.catalog import load_index
 from core.store.compare.compared import Compared, check_names, choose_indexes, compare, load_views
 from core.store.compare.likeness import cosine
@@ -21,7 +23,8 @@ from core.store.features import load_feature
 from core.store.units import UnitView, load_unit
 from core.units import Site, UnitName
 from core.workspace import Workspace, write_json
-from tests import synthetic_features
+from tests import foreign_files, synthetic_features
+from tests.shared_bundle import UNITS, exported, fill
 from tests.synthetic import POSITIONS, Recipe, activations, write_synthetic_index
 
 NEURONS = Recipe(2, 16, synthetic_features.CONTEXTS, synthetic_features.LENGTH, ("mlp", "resid"))
@@ -281,3 +284,30 @@ def test_two_to_four_different_units_are_compared(both: Workspace) -> None:
     with pytest.raises(AtlasError, match="named twice"):
         check_names([units[0], units[1], units[0]])
     assert load_index(both, "index-test").run == load_views(both, units[:2], "index-test")[0].index.run
+
+
+def test_an_imported_excerpt_compares_as_the_whole_did(tmp_path: Path) -> None:
+    there, here = Workspace.open(tmp_path / "there"), Workspace.open(tmp_path / "here")
+    fill(there)
+    import_bundle(here, exported(there, tmp_path / "four.atlas.zip"))
+    chosen = list(map(str, UNITS))
+    ours, theirs = compared(here, *chosen), compared(there, *chosen)
+    assert [(pair.together, pair.strongest, pair.top, pair.raised) for pair in ours.pairs] == [
+        (pair.together, pair.strongest, pair.top, pair.raised) for pair in theirs.pairs
+    ]
+    assert any(pair.together and pair.together[0].over == "text" for pair in ours.pairs)
+    assert [(one.context, one.among, one.peak) for one in ours.shared] == [(one.context, one.among, one.peak) for one in theirs.shared]
+
+
+def test_units_of_other_programs_files_are_compared_as_far_as_they_say(workspace: Workspace, tmp_path: Path) -> None:
+    for index in (7, 8):
+        foreign_files.write(tmp_path / "in" / "neurons" / "2" / f"{index}.json", foreign_files.neuron(index=index))
+    done = foreign_files.take(workspace, tmp_path / "in", model="gpt2-xl")
+    found = compared(workspace, *map(str, done.units))
+    (pair,) = found.pairs
+    (one,) = pair.together
+    assert (one.over, one.contexts) == ("records", 3)
+    assert one.correlation == pytest.approx(1)
+    assert pair.strongest is None or math.isnan(pair.strongest.chance)
+    assert math.isnan(pair.cosine.value)
+    assert "<h2>" in comparison_html(workspace, found)
