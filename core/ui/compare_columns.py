@@ -60,7 +60,7 @@ def heads(server: Server, data: CompareData) -> None:
     columns = _columns(data, "head")
     for place, (column, view) in enumerate(zip(columns, data.views, strict=True)):
         with column:
-            beside = f"{view.name.subject} · {int(view.stats['tokens']):,} tokens of text"
+            beside = f"{view.name.subject} · {unit_sections.read_over(view)}"
             link = f'<a href="{html.escape(address_of(view), quote=True)}" target="_self">{html.escape(named(view))}</a>'
             st.html(
                 f'<div class="nc-head" role="heading" aria-level="2"><span class="nc-mark">{LETTERS[place]}</span>{link}'

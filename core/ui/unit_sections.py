@@ -68,13 +68,18 @@ STYLE = """<style>
 </style>"""
 
 
+def read_over(view: UnitView) -> str:
+    """How much text a unit's numbers are over, and from where they came."""
+    origin = view.index.imported_from
+    tokens = f"{int(view.stats['tokens']):,} tokens of text" if view.stats["tokens"] or not origin else ""
+    return " · ".join(filter(None, (tokens, f"imported from {origin}" if origin else "")))
+
+
 def title(view: UnitView, *, read_only: bool) -> None:
     """The unit's name, its subject, and over how much text the numbers are. read_only: no model may be asked to be steered with it."""
     name = view.name
-    tokens = f"{int(view.stats['tokens']):,} tokens of text" if view.stats["tokens"] or not view.index.imported_from else ""
-    tokens = " · ".join(filter(None, (tokens, f"imported from {view.index.imported_from}" if view.index.imported_from else "")))
     heading = f"{name.site} / {name.basis} / {name.index}"
-    beside = f"{html.escape(name.subject)} · {html.escape(tokens)}"
+    beside = f"{html.escape(name.subject)} · {html.escape(read_over(view))}"
     if view.index.dictionary(name.site):
         address = nav.address("features", {"dictionary": f"{name.subject}/{name.site}/{name.basis}"})
         beside += f' · <a href="{html.escape(address, quote=True)}" target="_self">its dictionary</a>'

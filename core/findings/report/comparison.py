@@ -18,6 +18,7 @@ from core.findings.report.unit import (
     findings,
     histogram_section,
     provenance,
+    read_over,
     records,
     statistics,
     top_tokens,
@@ -80,10 +81,9 @@ def common_html(compared: Compared) -> str:
 def _heads(found: Sequence[Gathered]) -> str:
     def head(letter: str, one: Gathered) -> str:
         name = one.view.name
-        text = ", ".join(one.view.index.slice.get("sources", {})) or str(one.view.index.slice["id"])
         return (
             f'<div><h2><span class="letter">{letter}</span> {escaped(f"{name.site} / {name.basis} / {name.index}")}</h2>'
-            f'<p class="quiet">{escaped(str(name))} · {int(one.view.stats["tokens"]):,} tokens of {escaped(text[:200])}</p></div>'
+            f'<p class="quiet">{read_over(one.view)}</p></div>'
         )
 
     return f'<div class="side side{len(found)}">{"".join(map(head, LETTERS, found))}</div>'

@@ -32,15 +32,21 @@ _ROLES = {"simulated": "explanation", "lookup": "table of its tokens", "shuffled
 _SAID = 1500
 
 
+def read_over(view: UnitView) -> str:
+    """The unit's whole name, and how much of what text its numbers are over."""
+    origin = view.index.imported_from
+    text = ", ".join(view.index.slice.get("sources", {})) or origin or str(view.index.slice["id"])
+    tokens = f"{int(view.stats['tokens']):,} tokens of" if view.stats["tokens"] or not origin else "imported from"
+    return f"{escaped(str(view.name))} · {tokens} {escaped(text[:200])}"
+
+
 def unit_html(found: Gathered, anchor: str) -> str:
     """The article of one unit, at most MOST_BYTES of it."""
     view = found.view
     name = view.name
-    text = ", ".join(view.index.slice.get("sources", {})) or view.index.imported_from or str(view.index.slice["id"])
-    tokens = f"{int(view.stats['tokens']):,} tokens of" if view.stats["tokens"] or not view.index.imported_from else "imported from"
     head = [
         f'<article id="{anchor}"><h2>{escaped(f"{name.site} / {name.basis} / {name.index}")}</h2>',
-        f'<p class="quiet">{escaped(str(name))} · {tokens} {escaped(text[:200])}</p>',
+        f'<p class="quiet">{read_over(view)}</p>',
         statistics(found),
         explanations(found),
         findings(found),
