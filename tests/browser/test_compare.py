@@ -7,12 +7,14 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Locator, expect
 
+from core.runs.registry import Registry
 from core.workspace import Workspace
 from tests.browser.contrast import measure
 from tests.browser.server import Server, serving
 from tests.browser.view import PATIENCE, Theme, View, viewing
 from tests.shared_bundle import UNITS, fill
 from tests.synthetic import write_synthetic_index
+from tests.synthetic_explanations import chat_setting, write_synthetic_explanations
 
 NEURON = "tiny/resid.0/neurons/4"
 FEATURES = [str(unit) for unit in UNITS[2:]]
@@ -28,6 +30,9 @@ def server(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterat
     workspace = Workspace.open(folder / "ws")
     fill(workspace)
     write_synthetic_index(workspace, run="same-text", n_layers=1, width=16, contexts=48, length=16, kinds=("resid",))
+    settings = [chat_setting(label=label) for label in ("1", "5", "20")]
+    write_synthetic_explanations(workspace, run="explain-study", units=list(map(str, UNITS[:2])), settings=settings, study="records")
+    Registry(workspace).restore()
     with serving(folder / "ws", folder / "serve.log") as running:
         yield running
 
@@ -115,9 +120,20 @@ def test_units_are_added_moved_and_removed_and_wrong_ones_are_a_sentence(browser
         view.check()
 
 
-def test_the_comparison_is_saved_as_a_file_that_needs_nothing(browser: Browser, server: Server, tmp_path: Path) -> None:
+SAVED = {
+    ADDRESS: ("h2", ["A resid.0 / neurons / 4", "B resid.0 / planted-r2 / 5", "C resid.0 / planted-r2 / 2"]),
+    "studies?run=explain-study": ("text.label", ["1", "5", "20"]),
+}
+"""A page with the button, and texts of a kind that are in the file."""
+
+
+@pytest.mark.parametrize("address", list(SAVED))
+def test_a_comparison_and_a_study_are_saved_as_files_that_need_nothing(
+    browser: Browser, server: Server, tmp_path: Path, address: str
+) -> None:
+    what, texts = SAVED[address]
     with viewing(browser, server) as view:
-        view.go(ADDRESS)
+        view.go(address)
         with view.page.expect_download(timeout=PATIENCE) as saved:
             view.page.get_by_role("button", name="Save as a page").click()
         path = tmp_path / "saved.html"
@@ -127,11 +143,7 @@ def test_the_comparison_is_saved_as_a_file_that_needs_nothing(browser: Browser, 
     try:
         page = context.new_page()
         page.goto(path.as_uri())
-        expect(page.locator(".lettered").first).to_be_visible()
-        assert page.locator("h2").all_text_contents() == [
-            "A resid.0 / neurons / 4",
-            "B resid.0 / planted-r2 / 5",
-            "C resid.0 / planted-r2 / 2",
-        ]
+        expect(page.locator(what).first).to_be_visible()
+        assert page.locator(what).all_text_contents() == texts
     finally:
         context.close()
