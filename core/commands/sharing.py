@@ -85,7 +85,7 @@ def _exchange(arguments: argparse.Namespace, workspace: Workspace, units: list[U
 
 def import_(arguments: argparse.Namespace, workspace: Workspace) -> int:
     """Take in a bundle, bring the cache up to date, and say what was new."""
-    wishes = Wishes(arguments.model, arguments.units)
+    wishes = Wishes(arguments.model, arguments.units, arguments.tokenizer)
     done = import_any(workspace, Path(arguments.file).expanduser(), findings=Findings(workspace), wishes=wishes)
     for lacking in done.remarks:
         note(f"not carried: {printable(lacking)}")

@@ -30,12 +30,13 @@ def add_sharing(add: Callable[[str, str], argparse.ArgumentParser]) -> None:
     taking = add("import", "Take in what somebody exported, here or with another program. Doing so twice changes nothing.")
     taking.add_argument(
         "file", metavar="PATH",
-        help="a bundle; or OpenAI's neuron records, Neuronpedia's files or SAEDashboard's batches, as a file, a folder or a zip",
+        help="a bundle; or files of OpenAI's neuron records, Neuronpedia, SAEDashboard or delphi's cache: one, a folder or a zip",
     )  # fmt: skip
     taking.add_argument(
         "--model", default="", metavar="NAME", help="what the model of another program's files is called, where they do not say"
     )
     taking.add_argument("--units", default="", metavar="A-B", help="which units of another program's files, by number, such as 0-999 (all)")
+    taking.add_argument("--tokenizer", default="", metavar="FILE", help="a tokenizer.json, for tokens that come as numbers (delphi's)")
     report = add("report", "Write units, a comparison or a study as one HTML page that opens anywhere, without a network.")
     report.add_argument("what", nargs="*", metavar="UNIT|COLLECTION", help=_WHAT)
     report.add_argument("--compare", nargs="+", metavar="UNIT", help="two to four units side by side, and what they have in common")

@@ -134,7 +134,7 @@ def dictionary_facts(data: FeatureData) -> list[tuple[str, str]]:
     facts = [
         ("made by", _FAMILIES.get(str(said["family"]), str(said["family"]))),
         ("rule", f"{_RULES.get(str(said['rule']), str(said['rule']))}{', tied' if said.get('tied') else ''}"),
-        ("units", f"{units:,} over {reads:,}"),
+        ("units", f"{units:,} over {reads:,}" if reads else f"{units:,}"),
     ]
     if said.get("k") is not None:
         facts.append(("k", f"{int(said['k']):,} a token"))

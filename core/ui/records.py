@@ -23,7 +23,8 @@ def shown_bands(view: UnitView) -> list[tuple[str, list[Record]]]:
     bands = {band: view.bands.get(band, []) for band in order}
     if not signed:
         bands["top"] = [record for record in bands["top"] if record.value > 0]
-    return list(bands.items())
+    said = view.index.bands_said
+    return [(name, records) for name, records in bands.items() if records or not said or name in ("top", "random")]
 
 
 def record_list(view: UnitView) -> list[Record]:
@@ -82,10 +83,9 @@ def row_of(record: Record) -> Row:
 
 def _band(name: str, records: list[Record], index: IndexInfo) -> Band:
     rows = [row_of(record) for record in records]
-    if index.imported_from and name != "bottom" and (rows or name in ("top", "random")):
-        title = SAMPLED.get(name, "Sampled" if name in index.bands_said else name.capitalize())
-        said = index.bands_said.get(name, "")
-        return Band(title, " · ".join(filter(None, (f"{len(rows)} in the file", said))), rows, "The file has none.", first=20)
+    if name in index.bands_said:
+        note = f"{len(rows)} in the file · {index.bands_said[name]}"
+        return Band(SAMPLED.get(name, name.capitalize()), note, rows, "The file has none.", first=20)
     if name in SAMPLED:
         note = f"of all texts by their maximum · {len(rows)} sampled"
         return Band(SAMPLED[name], note, rows, "No text of the sample falls into this band.", first=5, spread=True)

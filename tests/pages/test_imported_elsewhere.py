@@ -8,6 +8,7 @@ from streamlit.testing.v1 import AppTest
 
 from core.workspace import Workspace
 from tests import foreign_files as files
+from tests.foreign_caches import write_cache
 from tests.pages.conftest import OpenPage, alerts, shown
 
 
@@ -48,6 +49,19 @@ def test_a_unit_shows_what_the_file_says_and_dashes_for_the_rest(elsewhere: tupl
     assert "café" in neuronpedia
     assert "10,000 tokens of text" in neuronpedia
     assert "places to drink coffee" in neuronpedia
+
+
+def test_a_latent_of_delphis_cache_is_a_feature_with_all_its_tokens(tmp_path: Path, open_page: OpenPage) -> None:
+    workspace = Workspace.open(tmp_path / "ws")
+    unit = files.take(workspace, write_cache(tmp_path / "cache")).units[1]
+    page = open_page(workspace, "unit", unit=str(unit))
+    assert not page.exception
+    assert not alerts(page)
+    assert not undefined(page)
+    text = shown(page)
+    assert "480 tokens of text" in text
+    assert "imported from delphi's cache" in text
+    assert "Active together" in text
 
 
 def test_an_explanation_from_elsewhere_can_be_compared_record_by_record(

@@ -31,7 +31,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "causal": {"errors", "units", "workspace", "vocab", "remembered", "store", "subject", "bases", "corpus.spec", "runs.progress"}
     | {"autointerp.calibration"},
     "runs": {"errors", "sqlite", "units", "workspace", "vocab"},
-    "findings": {"errors", "sqlite", "units", "workspace", "vocab", "store", "index.bands", "index.bins", "subject.info"}
+    "findings": {"errors", "sqlite", "units", "workspace", "vocab", "store", "index.bands", "index.bins"}
+    | {"index.given", "subject.info", "subject.tokens"}
     | {"autointerp.studies", "autointerp.study_tables", "autointerp.comparison"},
     "ui": {"errors", "access", "units", "workspace", "vocab", "remembered", "store", "runs", "corpus.spec", "subject.info", "index.bins"}
     | {"index.request", "findings", "llm.endpoint", "llm.estimate", "llm.listing"}

@@ -1,5 +1,6 @@
 """Import of whatever somebody sent: a bundle, or the files of another program, told apart by their content."""
 
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -14,6 +15,7 @@ def import_any(workspace: Workspace, path: Path, *, findings: FindingsMerge | No
     """Take a file or folder in. Doing so twice changes nothing. Raises AtlasError, and then leaves everything as it was."""
     if not path.exists() or is_bundle(path):
         return import_bundle(workspace, path, findings=findings)
+    wishes = replace(wishes, subjects=str(workspace.subjects.absolute()))
     return import_bundle(workspace, path, findings=findings, stage=partial(stage_foreign_apart, wishes=wishes))
 
 

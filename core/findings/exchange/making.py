@@ -1,9 +1,7 @@
 """Runs of our own made of what another program's files hold: an index of its units, and what was said of them. Nothing is made up."""
 
 import hashlib
-import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -14,11 +12,11 @@ from core.findings.bundle import schemas
 from core.findings.bundle.archive import Refused
 from core.findings.bundle.reduced import Place, Reduced, Table, places
 from core.findings.bundle.taking import context_key
+from core.findings.exchange.describing import Made, Origin, described, model_card, schema_of, vocabulary_table
 from core.findings.exchange.foreign import Found, Gathering, Unit
 from core.findings.exchange.saying import explanations
 from core.index.bands import BANDS
-from core.subject.info import IMPORTED_SOURCE
-from core.units import Site, UnitName, in_order, slugify
+from core.units import Site, UnitName, in_order
 from core.vocab import Vocab
 
 _MOMENTS = ("mean", "variance", "skewness", "kurtosis")
@@ -27,26 +25,6 @@ _BEFORE, _AFTER = 6, 3
 """Tokens of the snippet around the peak."""
 _PACKED = 1 << 30
 """Bytes of all records' activations."""
-
-
-@dataclass(frozen=True)
-class Made:
-    """What becomes a workspace: the model's card and vocabulary, its indexes, what was said of their units, and these units' names."""
-
-    card: dict[str, Any]
-    vocabulary: Table
-    runs: list[Reduced]
-    units: list[UnitName]
-
-
-@dataclass(frozen=True)
-class Origin:
-    """Where it comes from. word: the format, in names. title: the same in sentences. bands: what a band holds, where that is not ours."""
-
-    word: str
-    title: str
-    model: str
-    bands: Mapping[str, str]
 
 
 def made(gathering: Gathering, origin: Origin) -> Made:
@@ -62,7 +40,8 @@ def made(gathering: Gathering, origin: Origin) -> Made:
         if mine.keys() & units.keys():
             raise Refused(f"Two sources in the file are both read as {site} in the basis {basis}: import one at a time.")
         mine |= units
-    card = _card(gathering, origin, pieces, [site for sites in bases.values() for site in sites])
+    sites_of = [site for sites in bases.values() for site in sites]
+    card = model_card(origin, pieces, sites_of, max(map(len, gathering.contexts), default=0))
     runs: list[Reduced] = []
     names: list[UnitName] = []
     for basis, sites in sorted(bases.items()):
@@ -73,31 +52,7 @@ def made(gathering: Gathering, origin: Origin) -> Made:
         said = explanations(units, index.run, origin.word, origin.title)
         if said is not None:
             runs.append(said)
-    numbers = np.arange(len(pieces), dtype=np.int32)
-    table = pa.table([numbers, pa.array(pieces, pa.binary()), np.zeros(len(pieces), bool)], schema=_schema(schemas.TOKENS))
-    return Made(card, table, runs, names)
-
-
-def _card(gathering: Gathering, origin: Origin, pieces: Sequence[bytes], sites: Sequence[Site]) -> dict[str, Any]:
-    """The card of the model: its own name with that of the format and of its vocabulary's content, so that it is no other model's."""
-    digest = hashlib.sha256(json.dumps([origin.word, origin.model]).encode())
-    for piece in pieces:
-        digest.update(len(piece).to_bytes(4, "little") + piece)
-    return {
-        "slug": f"{slugify(origin.model)[:50]}.{origin.word}-{digest.hexdigest()[:8]}",
-        "source": IMPORTED_SOURCE,
-        "revision": None,
-        "architecture": "not known",
-        "n_layers": 1 + max(site.layer for site in sites),
-        "d_model": 0,
-        "widths": {"mlp": 0, "resid": 0, "attn": 0},
-        "vocab_size": len(pieces),
-        "context_limit": max(map(len, gathering.contexts), default=0),
-        "bos_token_id": None,
-        "tokenizer_hash": digest.hexdigest(),
-        "weights_hash": "not known",
-        "name_or_path": origin.model,
-    }
+    return Made(card, vocabulary_table(pieces, np.zeros(len(pieces), np.bool_)), runs, names)
 
 
 def _index(
@@ -108,31 +63,15 @@ def _index(
     contexts, documents = _text(gathering, vocab)
     length = max(map(len, gathering.contexts), default=1)
     late = sorted(str(site) for site, units in sites.items() if any(unit.raised or unit.lowered or unit.similar for unit in units.values()))
-    manifest: dict[str, Any] = {
-        "schema": 1,
-        "kind": "index",
-        "state": "complete",
-        "generation": 1,
-        "contexts_done": len(gathering.contexts),
-        "contexts_total": len(gathering.contexts),
-        "tokens_done": counted,
-        "slice": _slice(gathering, origin, card, length),
-        "basis": basis,
-        "bands": dict(BANDS),
+    manifest = described(origin, card, basis, list(sites), _hash(gathering, card), len(gathering.contexts), length, counted) | {
+        "units": {str(site): 1 + max(units) for site, units in sites.items()},
+        "signed": {str(site): _signed(units.values()) for site, units in sites.items()},
+        "held": {str(site): list(units) for site, units in sites.items()},
+        "late": {"effects": late, "codes": []},
         "provenance": {
             "imported": {"from": origin.title, "model": origin.model, "not carried": sorted(gathering.left_out)},
             "numbers": "as they stand in the file; what it does not hold is not known",
         },
-        "subject": card,
-        "sites": [str(site) for site in sites],
-        "units": {str(site): 1 + max(units) for site, units in sites.items()},
-        "signed": {str(site): _signed(units.values()) for site, units in sites.items()},
-        "dictionaries": {},
-        "held": {str(site): list(units) for site, units in sites.items()},
-        "kurtosis": {str(site): None for site in sites},
-        "made": {},
-        "late": {"effects": late, "codes": []},
-        "imported": {"from": origin.title, "bands": dict(origin.bands)},
     }
     tables: dict[Place, Table] = {}
     for place in places("index", manifest):
@@ -156,23 +95,11 @@ def _signed(units: Any) -> bool:
     return any(float(one.activations.min()) < 0 for unit in units for found in unit.bands.values() for one in found)
 
 
-def _slice(gathering: Gathering, origin: Origin, card: dict[str, Any], length: int) -> dict[str, Any]:
+def _hash(gathering: Gathering, card: dict[str, Any]) -> str:
     digest = hashlib.sha256(card["tokenizer_hash"].encode())
     for row, document in zip(gathering.contexts, gathering.document, strict=True):
         digest.update(row.tobytes() + document.to_bytes(8, "little"))
-    return {
-        "id": digest.hexdigest()[:12],
-        "hash": digest.hexdigest(),
-        "spec": {"source": f"imported from {origin.title}"},
-        "contexts": len(gathering.contexts),
-        "documents": len(gathering.documents),
-        "tokens": 0,
-        "length": length,
-        "stride": None,
-        "bos": False,
-        "tokenizer_hash": card["tokenizer_hash"],
-        "sources": {},
-    }
+    return digest.hexdigest()
 
 
 def _text(gathering: Gathering, vocab: Vocab) -> tuple[Table, Table]:
@@ -188,7 +115,7 @@ def _text(gathering: Gathering, vocab: Vocab) -> tuple[Table, Table]:
     }
     names = list(gathering.documents)
     documents = [np.arange(len(names), dtype=np.int32), [name for name, _ in names], [source for _, source in names]]
-    return pa.table(columns, schema=_schema(schemas.CONTEXTS)), pa.table(documents, schema=_schema(schemas.DOCUMENTS))
+    return pa.table(columns, schema=schema_of(schemas.CONTEXTS)), pa.table(documents, schema=schema_of(schemas.DOCUMENTS))
 
 
 def _units(gathering: Gathering, vocab: Vocab, units: Mapping[int, Unit]) -> Table:
@@ -207,7 +134,7 @@ def _units(gathering: Gathering, vocab: Vocab, units: Mapping[int, Unit]) -> Tab
             | {"peak_context": rank, "peak_position": position, "snippet": vocab.decode(tokens)}
             | {"top_tokens": [], "top_token_means": [], "top_token_counts": [], "top_token_totals": [], "sums": [0.0] * 8}
         )
-    return pa.Table.from_pylist(rows, schema=_schema(schemas.UNITS))
+    return pa.Table.from_pylist(rows, schema=schema_of(schemas.UNITS))
 
 
 def _records(units: Mapping[int, Unit], length: int) -> Table:
@@ -230,7 +157,7 @@ def _records(units: Mapping[int, Unit], length: int) -> Table:
                 | {"values": [float(one.activations[at]) for one, at in zip(found, places, strict=True)]}
                 | {"activations": steps.tobytes(), "sampled": 0, "shown": len(found)}
             )
-    return pa.Table.from_pylist(rows, schema=_schema(schemas.RECORDS))
+    return pa.Table.from_pylist(rows, schema=schema_of(schemas.RECORDS))
 
 
 def _ordered(band: str, found: list[Found]) -> list[Found]:
@@ -244,7 +171,7 @@ def _ordered(band: str, found: list[Found]) -> list[Found]:
 def _positions(units: Mapping[int, Unit]) -> Table:
     nothing: dict[str, list[float]] = {"contexts": [], "positions": [], "values": [], "weights": []}
     rows = [{"unit": index, "kind": kind, **nothing} for index in units for kind in ("strong", "sampled")]
-    return pa.Table.from_pylist(rows, schema=_schema(schemas.POSITIONS))
+    return pa.Table.from_pylist(rows, schema=schema_of(schemas.POSITIONS))
 
 
 def _effects(units: Mapping[int, Unit], site: Site) -> Table:
@@ -261,7 +188,3 @@ def _effects(units: Mapping[int, Unit], site: Site) -> Table:
 def _lists(rows: Sequence[npt.NDArray[np.int32]], kind: Any) -> Any:
     offsets = np.concatenate([[0], np.cumsum([len(row) for row in rows])]).astype(np.int32)
     return pa.ListArray.from_arrays(pa.array(offsets), pa.array(np.concatenate(rows) if rows else np.zeros(0, np.int32), kind))
-
-
-def _schema(form: schemas.Form) -> Any:
-    return form.schema(list(form.columns))

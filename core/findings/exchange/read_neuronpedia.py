@@ -62,8 +62,8 @@ class Neuronpedia:
     def __init__(self, gathering: Gathering) -> None:
         self.gathering = gathering
         self.model = ""
-        self.bands = {"random": "drawn within intervals of activation"}
-        """What the bands of records hold, where that is other than here."""
+        self.bands = {"top": "the strongest", "random": "drawn within intervals of activation"}
+        """What the bands of records hold."""
         self._hooks: dict[str, str] = {}
         self._tokens: dict[str, int] = {}
         """Source -> over how many tokens its features were computed."""

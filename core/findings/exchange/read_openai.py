@@ -52,6 +52,9 @@ class OpenAI:
     def __init__(self, gathering: Gathering) -> None:
         self.gathering = gathering
         self.model = ""
+        chance = "drawn by chance"
+        self.bands = {"top": "the strongest", "random": chance} | dict.fromkeys(QUANTILES, f"{chance} between quantiles")
+        """What the bands of records hold."""
 
     @staticmethod
     def knows(document: dict[str, Any]) -> bool:
