@@ -81,5 +81,4 @@ def _layout(layers: Sequence[int]) -> dict[str, Any]:
         legend={"orientation": "h", "x": 0, "y": 1.0, "yanchor": "bottom", "font": muted, "bgcolor": clear},
         xaxis={"tickvals": layers, "showgrid": False, "title": {"text": "layer", "standoff": 6, "font": muted}},
         yaxis={"title": {"text": "mean ρ (correlation)", "standoff": 4, "font": muted}, "zeroline": True, "nticks": 7},
-        modebar={"bgcolor": clear, "color": colours.muted, "activecolor": colours.text},
     )

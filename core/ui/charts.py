@@ -113,7 +113,6 @@ def histogram(shown: Bars, dark: bool) -> go.Figure:
             "exponentformat": "power",
             "zeroline": False,
         },
-        modebar={"bgcolor": "rgba(0,0,0,0)", "color": colours.muted, "activecolor": colours.text},
     )
     return go.Figure(data=[bar], layout=layout)
 

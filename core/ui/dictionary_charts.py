@@ -207,14 +207,12 @@ def _plain(value: float, axis: Axis) -> str:
 
 
 def _layout(height: int, *, x: dict[str, Any], y: dict[str, Any], **more: Any) -> dict[str, Any]:
-    colours = theme.palette()
     return theme.figure_layout(
         height,
         margin={"l": 54, "r": 8, "t": 8, "b": 40},
         xaxis=x,
         yaxis=y,
         hovermode="closest",
-        modebar={"bgcolor": "rgba(0,0,0,0)", "color": colours.muted, "activecolor": colours.text},
         **more,
     )
 

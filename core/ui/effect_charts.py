@@ -62,7 +62,6 @@ def change_histogram(change: npt.NDArray[Any], lowered: Sequence[Named], raised:
         xaxis={"title": _title("mean change of the log-probability"), "zeroline": True, "showgrid": False, "nticks": 8,
                "range": [low - margin, high + margin]},
         yaxis={"title": _title("tokens, log scale"), "type": "log", "range": [-0.15, top + 0.25], "dtick": 1, "exponentformat": "power"},
-        modebar=_modebar(),
     )  # fmt: skip
     return go.Figure(data=data, layout=layout)
 
@@ -94,7 +93,6 @@ def direct_and_total(tokens: Sequence[Named], direct: npt.NDArray[Any], total: n
         hovermode="closest",
         xaxis={"title": _title("direct effect"), "zeroline": True, "nticks": 6, "range": span},
         yaxis={"title": _title("total effect"), "zeroline": True, "nticks": 6, "range": span},
-        modebar=_modebar(),
     )
     return go.Figure(data=data, layout=layout)
 
@@ -109,11 +107,6 @@ def _edges(change: npt.NDArray[Any]) -> npt.NDArray[np.floating[Any]]:
 
 def _title(text: str) -> dict[str, Any]:
     return {"text": text, "standoff": 4, "font": {"color": theme.palette().muted, "size": 11}}
-
-
-def _modebar() -> dict[str, str]:
-    colours = theme.palette()
-    return {"bgcolor": "rgba(0,0,0,0)", "color": colours.muted, "activecolor": colours.text}
 
 
 def _signed(value: float) -> str:

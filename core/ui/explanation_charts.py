@@ -51,7 +51,6 @@ def overlay(pair: Pair, dark: bool) -> go.Figure:
         xaxis={"tickmode": "array", "tickvals": named, "ticktext": [pieces[place] for place in named], "tickangle": -40, "showgrid": False,
                "range": [-0.7, size - 0.3], "anchor": "y2"},
         yaxis={"domain": [0.4, 1], "title": _title("activation", colours), "nticks": 5, "zeroline": True},
-        modebar={"bgcolor": "rgba(0,0,0,0)", "color": colours.muted, "activecolor": colours.text},
     )  # fmt: skip
     layout["yaxis2"] = {**layout["yaxis"], "domain": [0, 0.3], "title": _title("residual", colours), "nticks": 3}
     made = go.Figure(data=data, layout=layout)
@@ -88,7 +87,6 @@ def scatter(found: Sequence[Pair], rho: float, reason: str, dark: bool) -> go.Fi
                 "itemdoubleclick": False, "bgcolor": "rgba(0,0,0,0)"},
         xaxis={"title": _title("true activation", colours), "zeroline": True},
         yaxis={"title": _title("simulated", colours), "zeroline": True},
-        modebar={"bgcolor": "rgba(0,0,0,0)", "color": colours.muted, "activecolor": colours.text},
     )  # fmt: skip
     made = go.Figure(data=data, layout=layout)
     made.add_annotation(

@@ -66,7 +66,6 @@ def token_figure(counted: TokenHistogram, names: Sequence[str], how: Counts) -> 
             "zeroline": False,
         },
         yaxis={"title": {"text": TITLES[how], "standoff": 4, "font": muted}, "zeroline": False, **_scale(totals, how)},
-        modebar={"bgcolor": "rgba(0,0,0,0)", "color": colours.muted, "activecolor": colours.text},
     )
     return go.Figure(data=bars, layout=layout)
 

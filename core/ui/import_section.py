@@ -9,6 +9,7 @@ import streamlit as st
 from core.errors import AtlasError, explain_os_error, shown
 from core.findings.bundle.importing import Imported
 from core.findings.exchange.importing import import_any
+from core.findings.exchange.staging import Wishes
 from core.findings.findings import Findings
 from core.ui import words
 from core.ui.prose import quiet, sentence
@@ -16,7 +17,7 @@ from core.ui.server import Server
 from core.workspace import Workspace
 
 LARGEST_MB = 200
-TYPES = ("zip", "json", "jsonl", "gz", "pt", "safetensors", "npz")
+TYPES = ("zip", "json", "jsonl", "gz", "safetensors")
 _SAID, _TURN = "import-said", "import-turn"
 
 
@@ -38,11 +39,15 @@ def import_section(server: Server) -> None:
             f"A file of at most {LARGEST_MB} MB", type=list(TYPES), key=f"import-file-{st.session_state.get(_TURN, 0)}",
             max_upload_size=LARGEST_MB,
         )  # fmt: skip
+        model = st.text_input(
+            "Model", key="import-model", max_chars=100, width=320, placeholder="as the file says",
+            help="What the model is called, where the files of another program do not say.",
+        )  # fmt: skip
         if file is None or not st.button("Import it", key="import-go", type="primary"):
             return
         try:
             with st.spinner("Checking the file, and taking in what is new…"):
-                done = take_in(server.workspace, file.name, file.getvalue())
+                done = take_in(server.workspace, file.name, file.getvalue(), model=model)
                 if done.runs:
                     server.ingest()
         except AtlasError as error:
@@ -53,8 +58,8 @@ def import_section(server: Server) -> None:
     st.rerun()
 
 
-def take_in(workspace: Workspace, name: str, content: bytes) -> Imported:
-    """Import a file that was uploaded. Raises AtlasError, and then leaves everything as it was."""
+def take_in(workspace: Workspace, name: str, content: bytes, *, model: str = "") -> Imported:
+    """Import a file that was uploaded. model: its name, where the file does not say. Raises AtlasError, and changes nothing then."""
     workspace.check_writable()
     folder = workspace.scratch / f"import-{uuid4().hex}"
     path = folder / _safe(name)
@@ -64,7 +69,7 @@ def take_in(workspace: Workspace, name: str, content: bytes) -> Imported:
             path.write_bytes(content)
         except OSError as error:
             raise explain_os_error(error, "keeping the uploaded file") from None
-        return import_any(workspace, path, findings=Findings(workspace))
+        return import_any(workspace, path, findings=Findings(workspace), wishes=Wishes(model=model.strip()))
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 

@@ -103,7 +103,6 @@ def patching_figure(series: Sequence[Series], along: Literal["features", "edit"]
         hovermode="closest",
         xaxis=_axis(along, log=log, begin=begin, end=end),
         yaxis={"title": _title("KL from the counterfactual, nats"), "range": [0, 1.06 * top], "nticks": 6, "zeroline": False},
-        modebar={"bgcolor": "rgba(0,0,0,0)", "color": colours.muted, "activecolor": colours.text},
     )
     return go.Figure(data=data, layout=layout)
 

@@ -101,7 +101,6 @@ def chart(rated: Sequence[Rated], dark: bool) -> go.Figure:
         xaxis={"tickmode": "array", "tickvals": list(found), "ticktext": [f"{value}<br>{count:,}" for value, count in found.items()],
                "range": [0.4, 5.6], "showgrid": False, "title": _title("rating, and how many", colours)},
         yaxis={"title": _title("score ρ", colours), "zeroline": True, "nticks": 6},
-        modebar={"bgcolor": "rgba(0,0,0,0)", "color": colours.muted, "activecolor": colours.text},
     )  # fmt: skip
     return go.Figure(data=data, layout=layout)
 

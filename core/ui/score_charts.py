@@ -101,7 +101,6 @@ def _layout(colours: theme.Palette, height: int, categories: Sequence[str], axis
             },
             "xaxis": {"showgrid": False, "zeroline": False, **placed},
             "yaxis": {"title": _title(axis, colours), "zeroline": True, "nticks": 7},
-            "modebar": {"bgcolor": "rgba(0,0,0,0)", "color": colours.muted, "activecolor": colours.text},
             **more,
         },
     )  # fmt: skip

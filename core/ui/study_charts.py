@@ -48,7 +48,6 @@ def study_figure(table: Table, axis: str, *, joined: bool) -> go.Figure:
                 "bgcolor": "rgba(0,0,0,0)"},
         xaxis={"type": "category", "categoryarray": labels, "showgrid": False, "title": {"text": axis, "standoff": 6, "font": muted}},
         yaxis={"title": {"text": "mean ρ", "standoff": 4, "font": muted}, "zeroline": True, "nticks": 7},
-        modebar={"bgcolor": "rgba(0,0,0,0)", "color": colours.muted, "activecolor": colours.text},
     )  # fmt: skip
     return go.Figure(data=data, layout=layout)
 

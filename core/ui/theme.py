@@ -123,6 +123,7 @@ def figure_layout(height: int, **more: Any) -> dict[str, Any]:
         "hoverlabel": {"font": {"family": FONT, "size": 12}, "bgcolor": colours.surface, "bordercolor": colours.hairline},
         "showlegend": False,
         "dragmode": False,
+        "modebar": {"bgcolor": "rgba(0,0,0,0)"},
         "xaxis": axis,
         "yaxis": axis,
     }

@@ -80,6 +80,16 @@ def test_what_people_wrote_goes_along_unless_left_out_and_comes_in_once(filled: 
     assert not (tmp_path / "etc").exists()
 
 
+def test_files_of_another_program_come_in_the_same_way(filled: Workspace, workspace: Workspace) -> None:
+    done = take_in(workspace, "records.zip", make(filled, "openai", Choice(UNITS[:2])).content, model="tiny")
+    assert [(unit.site, unit.index) for unit in done.units] == [(unit.site, unit.index) for unit in UNITS[:2]]
+    assert all(unit.subject.startswith("tiny.openai-") for unit in done.units)
+    said = said_of(done, "records.zip")
+    assert "2 units: " in said
+    assert "Not carried: " in said
+    assert left(workspace) == []
+
+
 @pytest.mark.parametrize("name", ["x.atlas.zip", ".atlas.zip", "…", "a/b/c.json"])
 def test_an_upload_that_is_nothing_is_refused_and_leaves_nothing_behind(workspace: Workspace, name: str) -> None:
     for content in (b"", b"PK\x05\x06" + bytes(18), b"not a zip", json.dumps({"a": 1}).encode()):
