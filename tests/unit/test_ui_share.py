@@ -86,7 +86,6 @@ def test_files_of_another_program_come_in_the_same_way(filled: Workspace, worksp
     assert all(unit.subject.startswith("tiny.openai-") for unit in done.units)
     said = said_of(done, "records.zip")
     assert "2 units: " in said
-    assert "Not carried: " in said
     assert left(workspace) == []
 
 
