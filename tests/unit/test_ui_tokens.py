@@ -167,3 +167,10 @@ def test_an_effect_travels_with_its_row_and_the_largest_of_all_rows_is_the_scale
     assert numbers[0] == -32768
     np.testing.assert_allclose(numbers[1:] * body["rows"][1]["effectScale"], effect[1:], rtol=1e-3)
     assert packed([plain])["most"] is None
+
+
+def test_a_row_may_be_of_another_unit_with_a_scale_of_its_own() -> None:
+    own = replace(row([0.5, 0.25], [1, 2]), label="B 17", limit=120.0)
+    first, second = packed([row([1.0], [1]), own])["rows"]
+    assert not {"label", "limit", "digits"} & first.keys()
+    assert (second["label"], second["limit"], second["digits"]) == ("B 17", 120.0, digits(120.0))
