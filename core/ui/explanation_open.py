@@ -10,7 +10,7 @@ from core.errors import AtlasError
 from core.store.explanation_view import ExplanationView
 from core.store.recipes import flatten
 from core.store.texts import load_vocab
-from core.ui import charts, theme
+from core.ui import charts, state, theme
 from core.ui.explanation_charts import overlay, scatter
 from core.ui.explanation_pairs import Pair, joint_top, pack_pairs, pairs, splits_of, tokens_csv
 from core.ui.explanation_rows import figure, interval
@@ -20,7 +20,9 @@ from core.ui.tokens import View, token_view
 from core.ui.unit_tables import number
 
 _VIEW = "explanation-view"
-_RECORD = "explanation-record"
+_SPLIT, _WORST, _RECORD = "explanation-split", "explanation-worst", "explanation-record"
+STATE = ("explanation", "split", "worst", "record")
+"""What the address says of the explanation that is open, and of how it is shown."""
 
 
 def open_view(server: Server, view: ExplanationView) -> None:
@@ -30,12 +32,12 @@ def open_view(server: Server, view: ExplanationView) -> None:
         quiet("Nothing was simulated from this explanation.", small=False)
         return
     with st.container(horizontal=True, vertical_alignment="center"):
-        split = splits[0]
-        if len(splits) > 1:
-            split = st.segmented_control("Split", splits, default=splits[0], key="explanation-split", required=True) or splits[0]
-        worst = st.toggle(
-            "worst records first", key="explanation-worst", help="Records that failed, then those with the largest squared error."
-        )
+        split = _split(splits)
+        st.session_state[_WORST] = worst = state.raw("worst") == "1"
+        st.toggle(
+            "worst records first", key=_WORST, help="Records that failed, then those with the largest squared error.",
+            on_change=lambda: state.write(worst="1" if st.session_state[_WORST] else None),
+        )  # fmt: skip
         found = pairs(view, split, worst_first=worst)
         st.download_button(
             "CSV of every token", tokens_csv(view, found), f"{view.identity}.csv", "text/csv", key="explanation-csv", type="tertiary",
@@ -53,6 +55,33 @@ def open_view(server: Server, view: ExplanationView) -> None:
         facts(dict(flatten(_recipe(view))))
 
 
+def _split(splits: list[str]) -> str:
+    """The split that the address names, and the switch between them where there are several."""
+    asked = splits[0]
+    try:
+        asked = state.choice("split", "a split of this explanation", splits, splits[0])
+    except AtlasError as error:
+        sentence(str(error))
+    if len(splits) > 1:
+        st.session_state[_SPLIT] = asked
+        st.segmented_control(
+            "Split", splits, key=_SPLIT, required=True, on_change=lambda: state.write(split=st.session_state[_SPLIT], record=None)
+        )
+    return asked
+
+
+def _place(found: list[Pair]) -> int:
+    """The record that the address names by its number, else the first that was simulated."""
+    places = [pair.place for pair in found]
+    usual = next((pair.place for pair in found if not pair.view.failed), places[0])
+    try:
+        asked = state.whole("record", "a record of this explanation", 1, max(places) + 1, usual + 1) or usual + 1
+    except AtlasError as error:
+        sentence(str(error))
+        return usual
+    return asked - 1 if asked - 1 in places else usual
+
+
 def _rows(server: Server, view: ExplanationView, found: list[Pair]) -> None:
     if view.text_missing:
         sentence(f"The records' text cannot be shown: {view.text_missing}")
@@ -65,7 +94,7 @@ def _rows(server: Server, view: ExplanationView, found: list[Pair]) -> None:
     chosen: View = st.session_state.get(_VIEW, View(window="all"))
     picked = token_view(pack_pairs(view, found, vocab), chosen, key="explanation-tokens", on_view=_keep_view)
     if picked is not None:
-        st.session_state[_RECORD] = found[picked.row // 2].place
+        state.write(record=found[picked.row // 2].place + 1)
 
 
 def _charts(view: ExplanationView, split: str, found: list[Pair]) -> None:
@@ -77,10 +106,11 @@ def _charts(view: ExplanationView, split: str, found: list[Pair]) -> None:
         alt="Simulated over true activations, one point a token",
     )  # fmt: skip
     places = [pair.place for pair in found]
-    picked = st.session_state.get(_RECORD)
-    if picked not in places:
-        st.session_state[_RECORD] = next((pair.place for pair in found if not pair.view.failed), places[0])
-    place = st.selectbox("Record, token by token", places, key=_RECORD, format_func=lambda place: _named(found, place))
+    place = st.session_state[_RECORD] = _place(found)
+    st.selectbox(
+        "Record, token by token", places, key=_RECORD, format_func=lambda place: _named(found, place),
+        on_change=lambda: state.write(record=int(st.session_state[_RECORD]) + 1),
+    )  # fmt: skip
     pair = next(pair for pair in found if pair.place == place)
     charts.show(
         overlay(pair, dark), key="explanation-overlay", file=f"{view.identity}-record-{place + 1}",

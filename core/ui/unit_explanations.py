@@ -10,7 +10,7 @@ from core.store import explanation_queries
 from core.store.explanation_view import ExplanationView, load_explanation
 from core.ui import explain_unit, state
 from core.ui.explain_unit import ACTION, AGAIN, ELSEWHERE, MINE, REVISE, Target
-from core.ui.explanation_open import open_view
+from core.ui.explanation_open import STATE, open_view
 from core.ui.explanation_rows import STYLE, entry_html, plain, starred
 from core.ui.prose import heading, quiet, sentence
 from core.ui.server import Server
@@ -144,13 +144,13 @@ def _opened(server: Server, unit: UnitName) -> ExplanationView | None:
         sentence(str(error))
         return None
     if view.unit != unit:
-        state.write(explanation=None)  # the address kept it from another unit
+        state.write(**dict.fromkeys(STATE))  # the address kept it from another unit
         return None
     return view
 
 
 def _toggle(identity: str, is_open: bool) -> None:
-    state.write(explanation=None if is_open else identity)
+    state.write(**(dict.fromkeys(STATE) | {"explanation": None if is_open else identity}))
 
 
 def _show_all(unit: UnitName) -> None:

@@ -87,6 +87,21 @@ def test_opening_one_is_in_the_address_and_shows_simulated_against_true(opened: 
     assert not tokens(page)
 
 
+def test_how_an_explanation_is_shown_is_in_the_address(opened: "partial[AppTest]", indexed: Workspace) -> None:
+    (identity,) = write_synthetic_explanations(indexed, quality=Quality(failing=0.3))
+    page = opened(explanation=identity, worst="1", record="2")
+    assert (page.toggle(key="explanation-worst").value, page.selectbox(key="explanation-record").value) == (True, 1)
+    page.selectbox(key="explanation-record").set_value(2).run()
+    page.toggle(key="explanation-worst").set_value(False).run()
+    assert page.query_params["record"] in ("3", ["3"])
+    assert "worst" not in page.query_params
+    wrong = opened(explanation=identity, split="none<b>", record="99")
+    assert not wrong.exception
+    assert sorted(alert.partition(" is not")[0] for alert in alerts(wrong)) == ["“99”", "“none<b>”"]
+    page.button(key=f"open-{identity}").click().run()
+    assert "record" not in page.query_params
+
+
 def test_an_explanation_of_another_unit_leaves_the_address(opened: "partial[AppTest]", indexed: Workspace) -> None:
     _, other = write_synthetic_explanations(indexed, units=[UNIT, "tiny/mlp.0/neurons/1"])
     page = opened(explanation=other)
