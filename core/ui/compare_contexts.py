@@ -1,6 +1,6 @@
 """The contexts that compared units share: each once, with a row for every unit, on one scale or on each unit's own."""
 
-from dataclasses import dataclass
+from collections.abc import Sequence
 
 import numpy as np
 import streamlit as st
@@ -21,14 +21,6 @@ SCALES = {"own": "each unit's own largest activation", "one": "the largest of al
 _CSV = ("unit", "context", "document", "source", "start")
 
 
-@dataclass(frozen=True)
-class Shown:
-    """Which contexts are shown, and how."""
-
-    contexts: tuple[SharedContext, ...]
-    scale: str
-
-
 def contexts(workspace: Workspace, data: CompareData) -> None:
     """The section, as a fragment's content."""
     every = data.compared.shared
@@ -45,32 +37,48 @@ def contexts(workspace: Workspace, data: CompareData) -> None:
     except AtlasError as error:
         sentence(str(error))
         most = False
-    chosen = every[: MOST if most else FIRST]
     view, _ = View.read(st.query_params.to_dict())
-    token_view(pack_contexts(data, Shown(chosen, scale)), view, key="compare-contexts", on_view=write_view)
+    texts = by_text(every)
+    for units, found in texts.items():
+        packed = pack_contexts(data, found[: MOST if most else FIRST], common=scale == "one", told=len(texts) > 1)
+        token_view(packed, view, key=f"compare-contexts-{units[0]}", on_view=write_view)
     quiet(
         "A neuron has a context that is among its records; a feature whose every activation is kept has any on which it is active. First "
         "come those on which a second unit is nearest to its maximum. Numbers: each unit's largest in the context. Hatched: not kept."
     )
-    if len(every) > FIRST:
-        label = "show fewer" if most else f"show all {len(every)}" if len(every) <= MOST else f"show {MOST} of {len(every)}"
+    longest = max(map(len, texts.values()))
+    if longest > FIRST:
+        label = "show fewer" if most else f"show all {len(every)}" if longest <= MOST else f"show {MOST} of {len(every)}"
         st.button(label, key="compare-contexts-more", type="tertiary", on_click=state.write, kwargs={"contexts": None if most else "all"})
 
 
-def pack_contexts(data: CompareData, shown: Shown) -> bytes:
-    """Each context as a band with a row for every unit that was read over its text."""
-    units = data.compared.units
+def by_text(every: Sequence[SharedContext]) -> dict[tuple[int, ...], list[SharedContext]]:
+    """The contexts of each text by the places of the units that were read over it: other texts have other tokens."""
+    found: dict[tuple[int, ...], list[SharedContext]] = {}
+    for one in every:
+        found.setdefault(one.units, []).append(one)
+    return found
+
+
+def pack_contexts(data: CompareData, chosen: Sequence[SharedContext], *, common: bool, told: bool = False) -> bytes:
+    """Contexts of one text, each as a band with a row for every unit that was read over it; at least one.
+
+    common: the strongest colour is the largest activation of all units. told: say whose contexts they are.
+    """
+    places = chosen[0].units
+    units = [data.compared.units[place] for place in places]
     largest = max(unit.largest for unit in units)
-    bands = [_band(data, one, largest if shown.scale == "one" else None) for one in shown.contexts]
+    bands = [_band(data, one, largest if common else None) for one in chosen]
     signed = any(unit.view.limits[0] < 0 for unit in units)
-    whose, ends = ("one common", None) if shown.scale == "one" else ("each unit's own", ("− its largest", "its largest"))
+    whose, ends = ("one common", None) if common else ("each unit's own", ("− its largest", "its largest"))
+    of = f" of {' and '.join(LETTERS[place] for place in places)}" if told else ""
     return pack(
         bands,
-        data.vocab(shown.contexts[0].units[0]),
-        key=f"{data.key}:{shown.scale}:{len(bands)}",
+        data.vocab(places[0]),
+        key=f"{data.key}:{common}:{len(bands)}",
         low=-largest if signed else 0.0,
         high=largest,
-        heading=Heading("Context by context", csv=_CSV, file="shared-contexts.csv", whose=whose, ends=ends),
+        heading=Heading(f"Context by context{of}", csv=_CSV, file="shared-contexts.csv", whose=whose, ends=ends),
     )
 
 

@@ -9,10 +9,13 @@ from streamlit.testing.v1 import AppTest
 
 from core.findings.findings import Findings
 from core.store.compare.compared import compare, load_views
+from core.store.texts import load_vocab
+from core.ui.tokens import piece_text
 from core.units import UnitName
 from core.workspace import Workspace
 from tests.pages.conftest import OpenPage, alerts, bodies, components, shown
 from tests.shared_bundle import UNITS, fill
+from tests.synthetic import write_synthetic_index
 
 A, B, C, D = map(str, UNITS)
 Open = Callable[..., AppTest]
@@ -56,7 +59,11 @@ def test_four_units_stand_side_by_side_with_everything_of_theirs(opened: Open) -
     heads = [body for body in bodies(page) if 'class="nc-head"' in body]
     assert [A.split("/")[-1] in heads[0], D.split("/")[-1] in heads[3], len(heads)] == [True, True, 4]
     titles = [data["body"]["title"] for data in components(page, "tokens")]
-    assert titles == ["Context by context", *(f"{letter} · What it responds to" for letter in "ABCD")]
+    assert titles == [
+        "Context by context of A and B",
+        "Context by context of C and D",
+        *(f"{letter} · What it responds to" for letter in "ABCD"),
+    ]
 
 
 def test_the_table_says_for_every_pair_what_it_was_computed_over(filled: Workspace, opened: Open) -> None:
@@ -156,6 +163,21 @@ def test_the_unit_page_and_a_finding_lead_here(filled: Workspace, workspace: Wor
     assert f"/compare?units={A}%2C{B}" in links
     similar = next(table for data in components(page, "bars") for table in data["tables"] if table["title"] == "Similar write directions")
     assert all(line["compare"].startswith(f"/compare?units={A}%2Ctiny/") for line in similar["columns"][0])
+
+
+def test_contexts_of_two_texts_are_shown_apart_with_their_own_tokens(workspace: Workspace, open_page: OpenPage) -> None:
+    write_synthetic_index(workspace, n_layers=1, contexts=48)
+    write_synthetic_index(workspace, run="other", slug="large", n_layers=1, contexts=64, hostile=True)
+    units = ("tiny/mlp.0/neurons/1", "large/mlp.0/neurons/1", "tiny/mlp.0/neurons/2", "large/mlp.0/neurons/2")
+    page = open_page(workspace, "compare", units=",".join(units), contexts="all")
+    assert not page.exception
+    bodies_of = {data["body"]["title"]: data["body"] for data in components(page, "tokens")}
+    for title, letters, subject in (("A and C", "AC", "tiny"), ("B and D", "BD", "large")):
+        body = bodies_of[f"Context by context of {title}"]
+        assert {row["label"][0] for row in body["rows"]} == set(letters)
+        vocab = load_vocab(workspace, subject)
+        assert body["pieces"] == [piece_text(piece) for piece in vocab.pieces(body["ids"])]
+    assert "The models of A and B, A and D, B and C, C and D have different tokens, whose lists do not compare." in shown(page)
 
 
 def test_an_empty_workspace_says_what_would_fill_it(workspace: Workspace, open_page: OpenPage) -> None:

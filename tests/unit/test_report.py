@@ -15,7 +15,7 @@ from core.cli import main
 from core.errors import AtlasError
 from core.findings.findings import Findings
 from core.findings.report.comparison import comparison_html, write_comparison
-from core.findings.report.gathered import gather
+from core.findings.report.gathered import Gathered, gather
 from core.findings.report.page import report_html, write_report
 from core.findings.report.study import study_html, study_records, write_study
 from core.findings.report.text import escaped, levels
@@ -214,6 +214,49 @@ def test_a_comparison_of_hostile_units_is_inert_and_small(hostile: Workspace, tm
         assert done.bytes == len(page.encode()) < 250_000 * many
         assert page.count('<div class="lettered">') >= 1
     assert "&lt;script&gt;" in page
+
+
+def test_a_comparison_never_takes_more_than_its_units_room(hostile: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also with the longest contexts of the tokens that escape to most bytes, and the largest texts everywhere."""
+    units = [UnitName.parse(f"tiny/mlp.{layer}/neurons/{unit}") for layer, unit in ((0, 0), (1, 8))]
+    compared = compare(hostile, load_views(hostile, units))
+    one = gather(hostile, units[0])
+    worst = int(max(range(one.vocab.size), key=lambda token: len(escaped(one.vocab.pieces([token])[0]))))
+    tokens, activations = np.full(4096, worst, np.int32), np.linspace(-1, 1, 4096, dtype=np.float32)
+    record = replace(one.view.bands["top"][0], tokens=tokens, activations=activations, position=2000, document="&" * 4000)
+    shared = replace(compared.shared[0], record=record, activations=(activations, None), peak=2000)
+
+    def bloated(workspace: Workspace, unit: UnitName, run: str | None = None) -> Gathered:
+        found = gather(workspace, unit, run)
+        deep = {f"&{key}" * 100: "&" * 5000 for key in range(300)}
+        return replace(found, view=replace(found.view, bands=dict.fromkeys(found.view.bands, [record] * 20), provenance=deep))
+
+    monkeypatch.setattr("core.findings.report.comparison.gather", bloated)
+    page = comparison_html(hostile, replace(compared, shared=(shared,) * 50))
+    assert len(page.encode()) <= 250_000 * len(units)
+    safe(page)
+
+
+def test_a_study_of_any_size_has_one_units_room(studied: Workspace) -> None:
+    records = study_records(studied, load_explained(studied, "explain-study"))
+    many = [
+        {
+            **one,
+            "unit_place": place,
+            "setting_place": setting,
+            "setting": f"<b>{setting}" * 40,
+            "layer": setting,
+            "basis": f"&{setting % 7}" * 30,
+        }
+        for one in records[:1]
+        for place in range(300)
+        for setting in range(90)
+    ]
+    for run in ("explain-study", "explain-layer", "explain-bases"):
+        page = study_html(studied, run, many)
+        assert len(page.encode()) <= 250_000, run
+        safe(page)
+    assert "The first 60 of 90 settings" in study_html(studied, "explain-study", many)
 
 
 def test_the_rows_of_a_shared_context_are_the_units_own_numbers(filled: Workspace) -> None:

@@ -44,7 +44,7 @@ def rows(lines: Sequence[Line]) -> str:
         label = line.label if len(line.label) <= _LONGEST else f"{line.label[: _LONGEST - 1]}…"
         parts.append(f'<text x="{LEFT - 12}" y="{y + 4:.1f}" text-anchor="end" class="label">{escaped(label)}</text>')
         for kind, one, shift in (("shuffled", line.shuffled, 6.0), ("lookup", line.lookup, 3.0), ("simulated", line.score, -3.0)):
-            parts.append(_row_mark(kind, one, x, y + shift, line.label))
+            parts.append(_row_mark(kind, one, x, y + shift, label))
     keys = "".join(_key(f'<path class="mark {kind}" transform="translate(8,8)" d="{d}"/>', said) for kind, (d, said) in ROLES.items())
     said = f"Mean scores of {len(lines)} settings with 95 % intervals, from {number(low)} to {number(high)}"
     drawn = f'<svg viewBox="0 0 {WIDTH} {height + FOOT}" role="img" aria-label="{escaped(said)}">{"".join(parts)}</svg>'
@@ -76,7 +76,7 @@ def curves(series: Sequence[Series]) -> str:
         look = looks.index((one.basis, one.beside))
         shift = (place - (len(series) - 1) / 2) * apart
         parts.append(_curve(one, look, lambda layer, shift=shift: x(layer) + shift, y))
-        keys.append(_key(_mark(look, 8, 8, control=one.control), one.label))
+        keys.append(_key(_mark(look, 8, 8, control=one.control), one.label[:_LONGEST]))
     said = f"Mean scores of {len(series)} bases by layer with 95 % intervals"
     drawn = f'<svg viewBox="0 0 {WIDTH} {HEIGHT + 54}" role="img" aria-label="{said}">{"".join(parts)}</svg>'
     return f'{drawn}<p class="keys quiet">{"".join(keys)}</p>'
@@ -90,7 +90,7 @@ def _curve(one: Series, look: int, x: Scale, y: Scale) -> str:
         at, score = x(cell.layer), cell.score
         if math.isfinite(score.low):
             parts.append(f'<path class="line s{look % SERIES}" d="M{at:.1f} {y(score.low):.1f}V{y(score.high):.1f}"/>')
-        told = f"{one.label}, {cell.site}: {spanned(score)} over {score.n:,} units"
+        told = f"{one.label[:_LONGEST]}, {cell.site}: {spanned(score)} over {score.n:,} units"
         parts.append(_mark(look, at, y(score.value), control=one.control, told=told))
     if len(cells) > 1:
         along = "L".join(f"{x(cell.layer):.1f} {y(cell.score.value):.1f}" for cell in cells)

@@ -19,9 +19,15 @@ from core.store.explanation_view import load_scored
 from core.store.parts import DamagedPart, read_columns
 from core.workspace import Workspace
 
-_UNITS = 120_000
-_SETTINGS = 40_000
-"""Bytes of the table of units, and of what the settings say."""
+MOST_BYTES = 240_000
+"""Of a study, its page's head not counted. The table of units has what is left of it."""
+_SETTINGS = 30_000
+"""Bytes of what the settings say."""
+_BASES = 50_000
+MOST_LINES = 60
+MOST_CELLS = 240
+"""Settings, or pairs of them, in a table; points in the figure of bases."""
+_LONGEST = 80
 
 
 def find_study(workspace: Workspace, name: str) -> ExplainedRun:
@@ -59,19 +65,20 @@ def study_html(workspace: Workspace, run: str, records: Sequence[Record], kind: 
         f'<p class="quiet">{escaped(_about(found, kind))}</p>',
     ]
     if study is not None and study.across:
-        series = by_basis(records)
+        series = _fewer(by_basis(records))
         body = [f"<h3>Mean score by layer <small>95 % intervals, from drawing units again</small></h3>{curves(series)}", _bases(series)]
     else:
         made = by_layer(records) if found.study == "layer" else by_setting(records)
         body = [
-            f"<h3>Mean score <small>95 % intervals, from drawing units again</small></h3>{rows(made.lines)}",
+            f"<h3>Mean score <small>95 % intervals, from drawing units again</small></h3>{rows(made.lines[:MOST_LINES])}",
             _settings(made, study.axis if study is not None else "setting"),
             _pairs(records) if found.study != "layer" else "",
         ]
     recipe = {"run": found.run, "state": found.state, "indexes": list(found.index), **found.provenance, "spent": found.spend}
-    tail = [_by_unit(records, units), _asked(found), provenance(recipe)]
+    tail = [_asked(found), provenance(recipe)]
+    room = MOST_BYTES - sum(len(part.encode()) for part in [*head, *body, *tail])
     title = study.title if study is not None else found.study or found.run
-    return document(title, "".join(head), ["<article>", *body, *tail, "</article>"])
+    return document(title, "".join(head), ["<article>", *body, _by_unit(records, units, room), *tail, "</article>"])
 
 
 def _about(run: ExplainedRun, kind: str) -> str:
@@ -85,25 +92,25 @@ def _settings(made: Table, axis: str) -> str:
     head = [
         axis,
         "mean ρ [95 %]",
-        *([f"less {made.against}"] if made.against else []),
+        *([f"less {_cut(made.against)}"] if made.against else []),
         "lookup",
         "shuffled",
         "stand out",
         "units",
         "covered",
     ]
-    lines = [_setting(line, differences=bool(made.against)) for line in made.lines]
-    said = ""
+    lines = [_setting(line, differences=bool(made.against)) for line in made.lines[:MOST_LINES]]
+    said = _left_out(len(made.lines), MOST_LINES, "settings")
     if made.shared is not None:
-        none = f" No unit has a number under {', '.join(made.without)}." if made.without else ""
-        said = f"ρ and differences are over the {made.shared:,} units that have a number under every setting that has any.{none}"
+        none = f" No unit has a number under {', '.join(map(_cut, made.without[:8]))}." if made.without else ""
+        said += f"ρ and differences are over the {made.shared:,} units that have a number under every setting that has any.{none}"
     shown_table = table(map(escaped, head), lines, range(1, len(head)))
     note = f'<p class="quiet">{escaped(said)}</p>' if said else ""
     return f'<div class="scroll">{shown_table}</div>{note}'
 
 
 def _setting(line: Line, *, differences: bool) -> list[str]:
-    cells = [escaped(line.label), spanned(line.score)]
+    cells = [escaped(_cut(line.label)), spanned(line.score)]
     if differences:
         cells.append(spanned(line.difference, sign=True) if line.difference is not None else "")
     judged = f"{line.stand_out:,} of {line.judged:,}" if line.judged else "–"
@@ -117,10 +124,11 @@ def _pairs(records: Sequence[Record]) -> str:
     found = pairwise(records)
     if len(found) < 3:
         return ""
-    lines = [[escaped(one), escaped(other), spanned(by, sign=True), _judged(by)] for one, other, by in found]
+    lines = [[escaped(_cut(one)), escaped(_cut(other)), spanned(by, sign=True), _judged(by)] for one, other, by in found[:MOST_LINES]]
     head = ("setting", "less", "mean difference [95 %]", "")
     return (
         f"<h3>Differences <small>on the same units, in pairs; no correction for how many there are</small></h3>{table(head, lines, (2,))}"
+        f'<p class="quiet">{_left_out(len(found), MOST_LINES, "pairs")}</p>'
     )
 
 
@@ -132,30 +140,56 @@ def _judged(by: Mean) -> str:
 
 def _bases(series: Sequence[Series]) -> str:
     lines = [
-        [escaped(one.label), escaped(found.site), *map(spanned, (found.score, found.lookup, found.shuffled)), _counted(found)]
+        [escaped(_cut(one.label)), escaped(found.site), *map(spanned, (found.score, found.lookup, found.shuffled)), _counted(found)]
         for one in series
         for found in one.cells
     ]
     head = ("basis", "site", "mean ρ [95 %]", "lookup", "shuffled", "units")
-    return f'<div class="scroll">{table(head, lines, (2, 3, 4, 5))}</div>'
+    shown_lines = lines[: len(_fitting(lines, _BASES))]
+    return f'<div class="scroll">{table(head, shown_lines, (2, 3, 4, 5))}</div>'
 
 
 def _counted(found: Cell) -> str:
     return f"{found.score.n:,} of {found.units:,}"
 
 
-def _by_unit(records: Sequence[Record], units: Mapping[int, str]) -> str:
+def _fewer(series: Sequence[Series]) -> list[Series]:
+    """The first of the bases, with as many points as a figure may have."""
+    found, points = list[Series](), 0
+    for one in series:
+        points += len(one.cells)
+        if found and points > MOST_CELLS:
+            break
+        found.append(one)
+    return found
+
+
+def _fitting(lines: Sequence[Sequence[str]], room: int) -> list[str]:
+    """As many of a table's lines as have room."""
+    return fitting(("".join(line) + '<td class="r"></td>' * (len(line) + 1) for line in lines), room)
+
+
+def _left_out(many: int, most: int, what: str) -> str:
+    return f"The first {most} of {many:,} {what}. " if many > most else ""
+
+
+def _cut(label: str) -> str:
+    return label if len(label) <= _LONGEST else f"{label[: _LONGEST - 1]}…"
+
+
+def _by_unit(records: Sequence[Record], units: Mapping[int, str], room: int) -> str:
     """ρ of every unit under every setting, as far as there is room."""
-    settings = list(dict.fromkeys((int(one["setting_place"]), str(one["setting"]) or "as asked") for one in records))
+    every = dict.fromkeys((int(one["setting_place"]), _cut(str(one["setting"]) or "as asked")) for one in records)
+    settings = list(every)[:MOST_LINES]
     scores = {(int(one["unit_place"]), int(one["setting_place"])): one for one in records}  # of revisions the last step counts
     lines = [
-        [escaped(units.get(place, "")), *(_rho(scores.get((place, setting))) for setting, _ in settings)]
+        [escaped(units.get(place, "")[:300]), *(_rho(scores.get((place, setting))) for setting, _ in settings)]
         for place in sorted({place for place, _ in scores})
     ]
-    room = fitting(("".join(line) + "<tr><td class='r'></td></tr>" * len(line) for line in lines), _UNITS)
+    fit = _fitting(lines, room - 20_000)
     head = ["unit", *(escaped(label) for _, label in settings)]
-    more = f" · {len(room):,} of {len(lines):,}, the others had no room" if len(room) < len(lines) else ""
-    body = f'<div class="scroll">{table(head, lines[: len(room)], range(1, len(head)))}</div>'
+    more = f" · {len(fit):,} of {len(lines):,}, the others had no room" if len(fit) < len(lines) else ""
+    body = f'<div class="scroll">{table(head, lines[: len(fit)], range(1, len(head)))}</div>'
     return f"<details><summary>ρ of every unit{more}</summary>{body}</details>"
 
 
