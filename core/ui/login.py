@@ -45,6 +45,7 @@ def gate() -> None:
         st.stop()
     refusal = access.refusal(st.user.to_dict())
     if refusal is not None:
+        st.title(nav.NAME)
         sentence(refusal)
         st.button("Log out", key="log-out", on_click=st.logout)
         st.stop()
@@ -76,7 +77,7 @@ def who() -> None:
     """Who is in, if anybody had to log in, and the way out; and once, the way back to what was asked for before the login."""
     if _access() is None:
         return
-    with st.sidebar:
+    with st.sidebar.container(horizontal=True, vertical_alignment="center"):
         st.html(f'<p class="na-muted na-small"><bdi>{html.escape(str(st.user.get("email")))}</bdi></p>')
         st.button("Log out", key="log-out", type="tertiary", on_click=st.logout)
     if not st.session_state.get(_RETURNED):

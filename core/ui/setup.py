@@ -18,6 +18,10 @@ from core.workspace import WORKSPACE_ENV
 
 _ICON = str(Path(__file__).parent / "icon.svg")
 _APP = "_neuron_atlas_app"
+_BESIDE_THE_NAME = """<style>
+[data-testid="stSidebarHeader"]::before {white-space: nowrap}
+[data-testid="stSidebarHeader"]::after {content: "read-only"; white-space: nowrap; color: var(--na-muted); font-size: .8rem}
+</style>"""
 
 
 def setup(*, notices: bool = True) -> Server:
@@ -47,7 +51,7 @@ def setup(*, notices: bool = True) -> Server:
 def beside(server: Server) -> None:
     """What stands around the navigation on every page: that nothing can be written, and who is logged in. Called once, by app.py."""
     if server.read_only:
-        st.html('<style>[data-testid="stSidebarHeader"]::after {content: "read-only"; color: var(--na-muted); font-size: .8rem}</style>')
+        st.html(_BESIDE_THE_NAME)
         st.sidebar.html('<p class="na-muted na-small">Read-only: to look at and to search. Nothing can be started or changed here.</p>')
     login.who()
 

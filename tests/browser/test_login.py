@@ -9,6 +9,7 @@ from playwright.sync_api import Browser, expect
 from bench.dashboard import free_port
 from core.workspace import Workspace
 from tests.browser.provider import Provider, providing
+from tests.browser.proxy import proxying
 from tests.browser.server import Server, serving
 from tests.browser.view import PATIENCE, View, viewing
 from tests.synthetic import write_synthetic_index
@@ -164,3 +165,22 @@ def test_a_forged_cookie_is_nobody(visitor: Visitor) -> None:
     forged = '{"is_logged_in":true,"email":"ana@example.org","origin":"' + visitor.server.url + '"}'
     visitor.page.context.add_cookies([{"name": "_streamlit_user", "value": forged.replace('"', "%22"), "url": visitor.server.url}])
     visitor.knocked(UNIT)
+
+
+def test_a_login_works_below_a_proxy_s_path_and_its_cookie_is_for_that_alone(browser: Browser, provider: Provider, tmp_path: Path) -> None:
+    write_synthetic_index(Workspace.open(tmp_path / "ws"))
+    port, file, base = free_port(), tmp_path / "login.toml", "/lab/atlas"
+    options = ("--login", str(file), "--base-path", base, "--read-only")
+    with proxying(f"http://127.0.0.1:{port}", base) as url:
+        file.write_text(provider.secrets(f"{url}/oauth2callback", ACCESS))
+        with serving(tmp_path / "ws", tmp_path / "serve.log", *options, base=base, port=port, borrowed=True) as server:
+            provider.person = ANA
+            with viewing(browser, Server(url, server.workspace, server.log, server.pid)) as view:
+                visitor = Visitor(view, provider)
+                visitor.knocked(UNIT)
+                visitor.log_in()
+                expect(visitor.page.locator(".row .peak").first).to_be_visible(timeout=PATIENCE)
+                assert visitor.page.url == f"{url}/{UNIT}"
+                paths = {one["path"] for one in visitor.page.context.cookies() if one["name"].startswith("_streamlit_user")}
+                assert paths == {base}
+                visitor.check()

@@ -239,12 +239,12 @@ def test_runs_can_be_listed_when_nothing_can_be_written(workspace: Workspace) ->
 
 
 def test_every_migration_leads_to_the_same_schema_when_started_by_several_processes_at_once(tmp_path: Path) -> None:
-    path = tmp_path / "registry.sqlite"
+    workspace = Workspace.open(tmp_path / "ws")
     faults: list[BaseException] = []
 
     def opened() -> None:
         try:
-            with schema.connect(path) as connection:
+            with schema.connect(workspace) as connection:
                 assert connection.execute("PRAGMA user_version").fetchone()[0] == len(schema.MIGRATIONS)
         except BaseException as error:  # noqa: BLE001 - shown by the assertion below
             faults.append(error)
