@@ -41,7 +41,9 @@ def records(unit: UnitName, packed: bytes) -> None:
 @st.fragment
 def provenance(data: UnitData) -> None:
     section = st.expander(
-        PROVENANCE if server.read_only else f"{PROVENANCE}, and one record computed again", key="unit-provenance", on_change="rerun"
+        PROVENANCE if server.read_only or data.view.index.imported_from else f"{PROVENANCE}, and one record computed again",
+        key="unit-provenance",
+        on_change="rerun",
     )
     if not section.open:  # what nobody looks at is not made
         return
@@ -73,7 +75,8 @@ def show(asked: Asked, data: UnitData) -> None:
     if clicked:
         unit_steps.go(clicked)
         st.rerun()
-    effect(server, target, data.view)
+    if not asked.index.imported_from:  # there is no model to ablate it in
+        effect(server, target, data.view)
     findings_section(server, target)
     share(server, Choice((asked.name,), findings(server), state.raw("run")), key="unit", what="this unit")
     provenance(data)

@@ -134,7 +134,7 @@ class Library:
         """The counts of an index's slice, made once."""
         if index.excerpt:
             raise AtlasError(
-                f"{index.run} came in a bundle with only the text of its own records, and explaining counts the tokens of the whole text: "
+                f"{index.run} was imported with only the text of its own records, and explaining counts the tokens of the whole text: "
                 "explain these units where they were indexed."
             )
         identity, first = str(index.slice["id"]), int(index.slice["bos"])

@@ -109,7 +109,7 @@ def _nothing_yet(server: Server, target: Target, busy: bool) -> None:
     if busy:
         quiet("The first explanation is being made.", small=False)
         return
-    if server.read_only:
+    if server.read_only or target.index.imported_from:
         quiet("This unit has no explanation.", small=False)
         return
     quiet(
@@ -121,8 +121,8 @@ def _nothing_yet(server: Server, target: Target, busy: bool) -> None:
 
 
 def _actions(server: Server, target: Target, opened: ExplanationView | None) -> None:
-    """What can be asked for; its fields appear when one is chosen."""
-    if server.read_only:
+    """What can be asked for; its fields appear when one is chosen. Nothing of a unit that only another program's files speak of."""
+    if server.read_only or target.index.imported_from:
         return
     offered = [AGAIN, MINE, *([REVISE, ELSEWHERE] if opened is not None and not opened.failed else [])]
     if st.session_state.get(ACTION) not in offered:

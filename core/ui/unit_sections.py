@@ -80,10 +80,10 @@ def title(view: UnitView, *, read_only: bool) -> None:
     name = view.name
     heading = f"{name.site} / {name.basis} / {name.index}"
     beside = f"{html.escape(name.subject)} · {html.escape(read_over(view))}"
-    if view.index.dictionary(name.site):
+    if view.index.dictionary(name.site) and not view.index.imported_from:
         address = nav.address("features", {"dictionary": f"{name.subject}/{name.site}/{name.basis}"})
         beside += f' · <a href="{html.escape(address, quote=True)}" target="_self">its dictionary</a>'
-    if not read_only:
+    if not read_only and not view.index.imported_from:
         steer = nav.address("ablate_steer", {"units": str(name)})
         beside += f' · <a href="{html.escape(steer, quote=True)}" target="_self">Steer with this unit</a>'
     beside += f' · <a href="{html.escape(nav.compare_address(name), quote=True)}" target="_self">Compare</a>'

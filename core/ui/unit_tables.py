@@ -55,7 +55,7 @@ def top_token_table(view: UnitView) -> Table:
         note="mean activation · known of all",
         help=TOP_TOKENS_HELP,
         columns=[lines] if lines else [],
-        empty="" if lines else _NO_TOKEN if view.top_tokens else "No token was counted yet.",
+        empty="" if lines else _NO_TOKEN if view.top_tokens else not_counted(view),
         csv=csv,
         file=file_name(view, "top-tokens"),
     )
@@ -132,7 +132,7 @@ def histogram_table(view: UnitView, drawn: Bars) -> Table:
         title="Activations",
         note=" · ".join(parts),
         help=HISTOGRAM_HELP,
-        empty="" if drawn.counts.size else "Exactly zero on every token." if drawn.zeros else "No token was counted yet.",
+        empty="" if drawn.counts.size else "Exactly zero on every token." if drawn.zeros else not_counted(view),
         csv=[("from", "to", "tokens"), *bins],
         file=file_name(view, "histogram"),
     )
@@ -186,7 +186,14 @@ def _share(value: float, largest: float) -> float:
     return min(1.0, abs(value) / largest) if largest > 0 and math.isfinite(value) else 0.0
 
 
+def not_counted(view: UnitView) -> str:
+    """Why there is no number of tokens."""
+    return "The files that it was imported from do not say." if view.index.imported_from else "No token was counted yet."
+
+
 def _later(view: UnitView) -> str:
+    if view.index.imported_from:
+        return not_counted(view)
     if view.name.site.kind != "mlp" and view.index.complete:
         return "This run has none for this site."
     return "Made from the weights at the end of the run." if not view.index.complete else "This run has none."

@@ -40,6 +40,8 @@ def test_a_unit_shows_what_the_file_says_and_dashes_for_the_rest(elsewhere: tupl
         assert "imported from" in text
         assert not undefined(page)
         assert "0 tokens of text" not in text.replace("10,000 tokens of text", "")
+        assert "Steer with this unit" not in text  # nothing is offered that would need the model
+        assert not [button.label for button in page.button if "blate" in button.label or "xplain" in button.label]
     openai = shown(open_page(workspace, "unit", unit=units[0]))
     assert "places that are open" in openai
     assert "0.75" in openai

@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 
 from core.errors import AtlasError, shown
 from core.findings.bundle import schemas
-from core.findings.bundle.archive import Refused
+from core.findings.bundle.archive import TOTAL_BYTES, Refused
 from core.findings.bundle.checks import TOKENS, UNITS
 from core.findings.bundle.reduced import Place, Reduced, Table, places
 from core.findings.bundle.safe_json import parse
@@ -66,6 +66,8 @@ def read_delphi(
         match = _FILE.fullmatch(piece.name if "/" in piece.name or piece.path is None else f"{piece.path.parent.name}/{piece.name}")
         if match is not None and _begins(piece):
             modules.setdefault((match[1] or "").rpartition("/")[2], []).append((piece, int(match[2]), int(match[3])))
+    if sum(piece.size for files in modules.values() for piece, _, _ in files) > TOTAL_BYTES:
+        raise Refused(f"The cache has more than the {TOTAL_BYTES:,} bytes that are taken in at once: import one module or range at a time.")
     if not modules:
         raise Refused("The safetensors files are no cache of delphi's: those are called by the first and the last latent, such as 0_1023.")
     said = {_model(found, module) for module in modules} - {""}

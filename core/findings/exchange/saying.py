@@ -14,7 +14,7 @@ from core.units import UnitName
 
 ELSEWHERE = "scored elsewhere"
 """The simulator of scores that were not made here."""
-IMPORTED = "imported"
+NOBODY = "author not said"
 _SPLIT = "validation"
 """Theirs are of the split by that name, in the released code; the file does not say."""
 
@@ -66,8 +66,8 @@ def _explanation(one: Said, identity: str, name: UnitName, index: str, title: st
         "index": index,
         "setting": f"imported from {title}",
         "step": 0,
-        "explainer": one.kind or IMPORTED,
-        "author": one.author or "not said by whom",
+        "explainer": one.kind or one.author or NOBODY,
+        "author": one.author or NOBODY,
         "text": one.text,
         "pattern": "",
         "recipe": json.dumps({"imported from": title, **one.facts}, ensure_ascii=False),
