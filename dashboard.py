@@ -12,6 +12,7 @@ from pathlib import Path
 
 import streamlit as st
 from starlette.middleware import Middleware
+from streamlit import net_util
 from streamlit.runtime.pages_manager import PagesManager
 
 from core.access import login_files
@@ -22,6 +23,10 @@ from core.workspace import READ_ONLY_ENV, WORKSPACE_ENV
 # app.py declares its pages, so the folder `pages/` is not Streamlit's to list. `st.navigation` says so too, but when it is first called the
 # first visit has been answered already, with a window “Page not found” for any path that Streamlit did not find in that folder.
 PagesManager.uses_pages_directory = False
+
+# Where another site tries to open a websocket, Streamlit asks a server on the internet for this machine's address, to compare. Nobody is
+# asked here: such a site is refused.
+net_util.get_external_ip = lambda: None
 
 
 def run(port: int, host: str = "127.0.0.1", base: str = "") -> None:

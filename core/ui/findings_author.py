@@ -1,10 +1,14 @@
-"""Who writes: the name that what is written in this browser carries. Asked once; the first answer becomes the workspace's usual one."""
+"""Who writes: the name that what is written in this browser carries.
+
+Where people log in it is theirs. Elsewhere it is asked once, and the first answer becomes the workspace's usual one.
+"""
 
 import streamlit as st
 
 from core.errors import AtlasError
 from core.findings.checks import LONGEST, line
 from core.findings.findings import Findings
+from core.ui import login
 from core.ui.server import Server
 
 SAID = "findings-said"
@@ -13,13 +17,13 @@ _AUTHOR, _FIELD = "findings-author", "findings-name"
 
 
 def findings(server: Server) -> Findings:
-    """The workspace's findings, written under the name given in this visit, else under the usual one."""
-    return Findings(server.workspace, st.session_state.get(_AUTHOR))
+    """The workspace's findings, written under the name given in this visit, else that of the login, else the usual one."""
+    return Findings(server.workspace, st.session_state[_AUTHOR] if _AUTHOR in st.session_state else login.name())
 
 
 def unasked(server: Server) -> bool:
     """Whether nobody has ever said who writes here. Raises AtlasError."""
-    return _AUTHOR not in st.session_state and findings(server).usual_author is None
+    return _AUTHOR not in st.session_state and login.name() is None and findings(server).usual_author is None
 
 
 def name_field(server: Server) -> None:
@@ -34,7 +38,7 @@ def name_field(server: Server) -> None:
 def _named(server: Server) -> None:
     try:
         name = line(str(st.session_state[_FIELD]), "name")
-        if findings(server).usual_author is None:
+        if login.name() is None and findings(server).usual_author is None:
             findings(server).set_usual_author(name)
     except AtlasError as error:
         st.session_state[SAID] = str(error)

@@ -8,6 +8,7 @@ from streamlit.navigation.page import Page
 
 from core.access import LOGIN_ENV, Access, login_files, read_access
 from core.errors import AtlasError
+from core.findings.checks import LONGEST
 from core.ui import nav
 from core.ui.prose import lead, sentence
 
@@ -49,6 +50,14 @@ def gate() -> None:
         sentence(refusal)
         st.button("Log out", key="log-out", on_click=st.logout)
         st.stop()
+
+
+def name() -> str | None:
+    """Who is logged in, as it stands with what they write; None where nobody has to log in."""
+    if _access() is None:
+        return None
+    told = " ".join(str(st.user.get("name") or st.user.get("email") or "").split())
+    return told[: LONGEST["name"]]
 
 
 def _access() -> Access | None:

@@ -7,6 +7,7 @@ import pytest
 from playwright.sync_api import Browser, expect
 
 from bench.dashboard import free_port
+from core.findings.findings import Findings
 from core.workspace import Workspace
 from tests.browser.provider import Provider, providing
 from tests.browser.proxy import proxying
@@ -92,7 +93,9 @@ def test_the_first_visit_of_a_server_by_a_deep_link_shows_nothing(visitor: Visit
     visitor.check()
 
 
-def test_somebody_on_the_list_comes_to_the_page_that_was_asked_for_and_can_leave(visitor: Visitor, provider: Provider) -> None:
+def test_somebody_on_the_list_comes_to_the_page_that_was_asked_for_and_can_leave(
+    visitor: Visitor, provider: Provider, guarded: Server
+) -> None:
     provider.person = ANA
     visitor.knocked(UNIT)
     visitor.log_in()
@@ -101,6 +104,11 @@ def test_somebody_on_the_list_comes_to_the_page_that_was_asked_for_and_can_leave
     visitor.see("ana@example.org")
     assert "/token" in provider.asked
     assert provider.wrong == []
+    visitor.page.locator(".st-key-findings-judged").get_by_text("4", exact=True).click()
+    visitor.settled()
+    expect(visitor.page.locator('.st-key-findings-judged [aria-checked="true"]')).to_have_text(["4"], timeout=PATIENCE)
+    written = Findings(Workspace(guarded.workspace)).entries()
+    assert [(entry.kind, entry.current.author) for entry in written] == [("rating", "Ana")]
     visitor.check()
     visitor.page.get_by_role("button", name="Log out").click()
     expect(visitor.page.get_by_role("button", name="Log in")).to_be_visible(timeout=PATIENCE)

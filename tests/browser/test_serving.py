@@ -3,10 +3,12 @@
 import os
 import re
 import shutil
+import socket
 import tempfile
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 from playwright.sync_api import Browser, expect
@@ -146,6 +148,19 @@ def test_links_clicks_and_wrong_addresses_stay_below_the_path(browser: Browser, 
         view.go("nonexistent")
         view.see("There is no page “nonexistent”")
         view.check()
+
+
+@pytest.mark.parametrize(("origin", "status"), [("http://evil.example", 403), ("null", 403), ("same", 101)])
+def test_another_site_s_websocket_is_refused_without_asking_anybody(behind: Server, origin: str, status: int) -> None:
+    parts = urlsplit(behind.url)
+    claimed = f"http://{parts.netloc}" if origin == "same" else origin
+    lines = [
+        f"GET {BASE}/_stcore/stream HTTP/1.1", f"Host: {parts.netloc}", f"Origin: {claimed}",
+        "Upgrade: websocket", "Connection: Upgrade", "Sec-WebSocket-Version: 13", "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==",
+    ]  # fmt: skip
+    with socket.create_connection((str(parts.hostname), int(parts.port or 0)), PATIENCE / 1000) as connection:
+        connection.sendall("\r\n".join([*lines, "", ""]).encode())
+        assert connection.recv(1024).split(b" ")[1] == str(status).encode()
 
 
 def test_the_front_page_answers_with_and_without_the_last_slash(browser: Browser, behind: Server) -> None:
