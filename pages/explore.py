@@ -90,6 +90,8 @@ def listing(filters: Filters) -> None:
             on_click="ignore",
             type="tertiary",
         )
+        if not server.read_only and st.button("Review", key="explore_review", type="tertiary", help="One after another, rated by keys"):
+            nav.open_page("review", {name: state.raw(name) for name in ("run", "kind", *FIELDS) if state.raw(name)})
         steps(asked, pages, "top")
     click = unit_rows(
         rows_from(frame, state.raw("run"), numbers=True),

@@ -6,7 +6,7 @@ from core.errors import AtlasError
 from core.findings.checks import LONGEST
 from core.findings.collections import Collection
 from core.findings.entry import Conflict, Entry
-from core.ui import state, words
+from core.ui import nav, state, words
 from core.ui.findings_author import SAID, findings, name_field, unasked
 from core.ui.findings_editor import act
 from core.ui.findings_entries import history
@@ -47,7 +47,8 @@ def _section(server: Server, identity: str) -> None:
         shown = findings(server).collections.find(identity)
     except AtlasError:
         st.rerun(scope="app")  # it was removed: the page says so
-    heading(shown.title, words.count(len(shown.members), "unit"))
+    review = None if server.read_only or not shown.members else ("review them", nav.address("review", {"collection": shown.id}))
+    heading(shown.title, words.count(len(shown.members), "unit"), link=review)
     now: Entry | None = st.session_state.get(_EDITING)
     if now is not None and now.id == shown.id:
         _editor(server, now)

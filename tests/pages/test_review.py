@@ -9,7 +9,7 @@ from streamlit.testing.v1 import AppTest
 from core.findings.findings import Findings
 from core.units import UnitName
 from core.workspace import Workspace
-from tests.pages.conftest import OpenPage, alerts, components, shown
+from tests.pages.conftest import OpenPage, alerts, bodies, components, shown
 from tests.synthetic import write_synthetic_index
 from tests.synthetic_explanations import write_synthetic_explanations
 
@@ -91,7 +91,7 @@ def test_a_collection_is_reviewed_in_its_order_and_a_label_chooses_units(opened:
     assert told(opened(label="water"))["at"] == str(units[1])
     page = opened(collection=made.id, order="random", seed="3")
     assert told(page)["total"] == 3
-    page.selectbox(key="review-collection").set_value("").run()
+    page.selectbox(key="review_collection").set_value("").run()
     assert told(page)["total"] == 2 * WIDTH
 
 
@@ -135,3 +135,12 @@ def test_without_an_index_the_page_says_what_would_fill_it(workspace: Workspace,
     assert not page.exception
     assert components(page, "review") == []
     assert [button.label for button in page.button] == ["Start an index"]
+
+
+def test_explore_and_a_collection_lead_here(opened: "partial[AppTest]", reviewed: Workspace, open_page: OpenPage) -> None:
+    page = open_page(reviewed, "explore", layer="1", kurtosis=">3")
+    assert "Review" in [button.label for button in page.button]
+    assert told(opened(layer="1", kurtosis=">3"))["total"] == int(shown(page).partition(" of ")[2].split()[0])
+    made = Findings(reviewed).collections.create("Wet")
+    Findings(reviewed).collections.add(made.id, [UnitName.parse(EXPLAINED)])
+    assert f'href="/review?collection={made.id}"' in "".join(bodies(open_page(reviewed, "findings", collection=made.id)))
