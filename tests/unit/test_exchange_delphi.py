@@ -1,10 +1,13 @@
 """delphi's cache of latents comes in as a whole index: the same numbers as from a plain count over all activations."""
 
+import os
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
 from core.errors import AtlasError
@@ -158,3 +161,19 @@ def test_files_that_are_broken_or_misnamed_are_refused(workspace: Workspace, tmp
         take(workspace, write_cache(tmp_path / "c"), tokenizer=str(tmp_path / "a" / "layers.3" / "config.json"))
     with pytest.raises(AtlasError, match="--units"):
         take(workspace, tmp_path / "c", units="500")
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_any_bytes_changed_in_a_cache_are_refused_or_taken_in(tmp_path: Path, data: st.DataObject) -> None:
+    folder = tmp_path / os.urandom(6).hex()
+    file = write_cache(folder / "cache", splits=1) / "layers.3" / "0_7.safetensors"
+    content = bytearray(file.read_bytes())
+    for _ in range(data.draw(st.integers(1, 4))):
+        content[data.draw(st.integers(0, len(content) - 1) | st.integers(0, 250))] = data.draw(st.integers(0, 255))
+    file.write_bytes(content)
+    workspace = Workspace.open(folder / "ws")
+    try:
+        assert take(workspace, folder / "cache").runs
+    except AtlasError:
+        assert not list(workspace.runs.iterdir())
