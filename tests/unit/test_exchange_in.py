@@ -123,6 +123,10 @@ def test_neuronpedias_bulk_files_come_in(workspace: Workspace, tmp_path: Path) -
     assert explanation.headline() is None
     assert any("correlated neurons" in remark for remark in done.remarks)
     assert not load_unit(workspace, done.units[1]).bands["top"]
+    write_openai(workspace, [unit], tmp_path / "out")
+    written = json.loads(next((tmp_path / "out").rglob("7.json")).read_text("utf8"))
+    assert len(written["most_positive_activation_records"]) == 1
+    assert written["random_sample"] == []  # what was drawn within intervals is no sample by chance
 
 
 def test_one_feature_of_neuronpedias_interface_comes_in_with_its_scores_by_their_names(workspace: Workspace, tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from core.errors import AtlasError, explain_os_error
+from core.findings.exchange.read_neuronpedia import INTERVALS
 from core.findings.report.gathered import Gathered, gather
 from core.store.explanation_view import ExplanationView, ScoreView, SimulationView
 from core.store.units import Record
@@ -70,10 +71,11 @@ def write_openai(
 def neuron_record(found: Gathered) -> dict[str, Any]:
     """A unit as `NeuronRecord`: top records, the sample by chance, and those between quantiles of the records' maxima."""
     view, vocab = found.view, found.vocab
+    by_chance = view.index.bands_said.get("random") != INTERVALS
     return _named(
         "NeuronRecord",
         neuron_id=_neuron_id(view.name),
-        random_sample=_records(view.bands.get("random", []), vocab),
+        random_sample=_records(view.bands.get("random", []) if by_chance else [], vocab),
         random_sample_by_quantile=[_records(view.bands.get(band, []), vocab) for band in _QUANTILES],
         quantile_boundaries=[0.0, *(high for _, high in _QUANTILES.values())],
         **{name: _number(view.stats[name]) for name in ("mean", "variance", "skewness", "kurtosis")},

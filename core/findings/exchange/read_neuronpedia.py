@@ -28,6 +28,7 @@ from core.findings.exchange.foreign import (
 from core.index.bins import ZERO_BIN, bin_of
 from core.units import NEURONS, Site, slugify
 
+INTERVALS = "drawn within intervals of activation"
 MISSING_LOGIT = -10_000.0
 """What stands where they have no number."""
 _TOP = -1.0
@@ -62,7 +63,7 @@ class Neuronpedia:
     def __init__(self, gathering: Gathering) -> None:
         self.gathering = gathering
         self.model = ""
-        self.bands = {"top": "the strongest", "random": "drawn within intervals of activation"}
+        self.bands = {"top": "the strongest", "random": INTERVALS}
         """What the bands of records hold."""
         self._hooks: dict[str, str] = {}
         self._tokens: dict[str, int] = {}
