@@ -189,6 +189,6 @@ def test_a_login_works_below_a_proxy_s_path_and_its_cookie_is_for_that_alone(bro
                 visitor.log_in()
                 expect(visitor.page.locator(".row .peak").first).to_be_visible(timeout=PATIENCE)
                 assert visitor.page.url == f"{url}/{UNIT}"
-                paths = {one["path"] for one in visitor.page.context.cookies() if one["name"].startswith("_streamlit_user")}
+                paths = {one.get("path") for one in visitor.page.context.cookies() if one.get("name", "").startswith("_streamlit_user")}
                 assert paths == {base}
                 visitor.check()
