@@ -85,7 +85,7 @@ def plainly(one: UnitView, other: UnitView, ranks: set[int]) -> tuple[int, tuple
 def test_two_features_are_compared_over_every_token(both: Workspace, a: int, b: int) -> None:
     found = compared(both, f"{FEATURE}/{a}", f"{FEATURE}/{b}")
     (one,) = found.pairs[0].together
-    tokens, active, common, r = plainly(*found.views, set(range(NEURONS.contexts)))
+    tokens, active, common, r = plainly(found.views[0], found.views[1], set(range(NEURONS.contexts)))
     assert (one.over, one.tokens, one.active, one.both) == ("text", tokens, active, common)
     assert one.correlation == pytest.approx(r, abs=1e-6, nan_ok=True)
     either = sum(active) - common
@@ -109,7 +109,7 @@ def test_a_neuron_and_a_feature_are_compared_over_what_is_known_of_the_neuron(bo
     view = found.views[0]
     drawn, records = found.pairs[0].together
     for one, ranks in ((drawn, {record.context for record in view.bands["random"]}), (records, ranks_of(view))):
-        tokens, active, common, r = plainly(*found.views, ranks)
+        tokens, active, common, r = plainly(found.views[0], found.views[1], ranks)
         assert (one.contexts, one.tokens) == (len(ranks), tokens)
         assert one.active[1] == active[1], "of the feature every activation is kept"
         assert one.active[0] == pytest.approx(active[0], abs=1)  # the neuron's are kept in 16 bits
@@ -121,7 +121,7 @@ def test_a_neuron_and_a_feature_are_compared_over_what_is_known_of_the_neuron(bo
 def test_two_neurons_are_compared_over_the_contexts_that_both_have(both: Workspace) -> None:
     found = compared(both, f"{NEURON}/1", "tiny/mlp.1/neurons/2")
     (one,) = found.pairs[0].together
-    tokens, active, _, r = plainly(*found.views, ranks_of(found.views[0]) & ranks_of(found.views[1]))
+    tokens, active, _, r = plainly(found.views[0], found.views[1], ranks_of(found.views[0]) & ranks_of(found.views[1]))
     assert (one.over, one.tokens) == ("records", tokens)
     assert one.active == pytest.approx(active, abs=1)
     assert one.correlation == pytest.approx(r, abs=1e-3)
