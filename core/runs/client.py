@@ -25,7 +25,7 @@ def call(
 
     timeout: seconds for everything, the start of the worker and the loading of a model included. `on_progress` hears a few
     words whenever what is being done changes (“loading the model”). Raises AtlasError with the worker's own sentence, or one
-    that says that it could not be started, stopped, or took too long, and ReadOnly where the workspace is only to be read: the worker writes.
+    that says that it could not be started, stopped, or took too long; ReadOnly where the workspace may not be written, as the worker does.
     """
     workspace.check_writable()
     deadline = time.monotonic() + timeout
