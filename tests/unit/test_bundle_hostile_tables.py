@@ -77,6 +77,8 @@ HARM: dict[str, tuple[str, Change]] = {
     "an explained unit that is none": ("explanations.parquet", _set("unit", "tiny/mlp.1/neurons/../5")),
     "an identity of another run": ("explanations.parquet", _set("explanation", "explain-other.0.0.0")),
     "a recipe that is no JSON": ("explanations.parquet", _set("recipe", "{")),
+    "a score above all numbers": ("scores.parquet", _set("r2", float("inf"))),
+    "a correlation below all numbers": ("scores.parquet", _set("rho", -float("inf"))),
     "a role that is none": ("scores.parquet", _set("role", "winner")),
     "simulated is longer than true": ("simulations.parquet", _set("simulated", lambda old: [*old, 1.0])),
     "co-active units beyond the dictionary": ("codes/resid.0.parquet", _set("coactive", lambda old: [70_000, *old[1:]])),
@@ -93,6 +95,14 @@ def test_values_that_no_page_could_show_are_refused(workspace: Workspace, good: 
     harmed = change(table(good[name]))
     sentence = refused(workspace, pack(tmp_path / "bad.zip", {**good, name: parquet(harmed)}))
     assert "what its name stands for" not in sentence  # refused for itself, not only because its hash is another
+
+
+@pytest.mark.parametrize("figure", ["r2", "explained"])
+def test_a_score_without_a_lower_bound_is_sound(workspace: Workspace, good: Members, tmp_path: Path, figure: str) -> None:
+    """A silent unit that was predicted to fire has −∞: the changed file is refused for its hash alone."""
+    name = next(name for name in good if name.endswith("scores.parquet"))
+    changed = _set(figure, -float("inf"))(table(good[name]))
+    assert "what its name stands for" in refused(workspace, pack(tmp_path / "odd.zip", {**good, name: parquet(changed)}))
 
 
 TWICE: dict[str, tuple[str, Change]] = {

@@ -12,11 +12,12 @@ I16, I32, I64, F32, F64, TEXT = pa.int16(), pa.int32(), pa.int64(), pa.float32()
 class Form:
     """One table. undefined: number columns in which NaN says that there is none. nulls: columns that may have none at all.
 
-    optional: columns that not every file of the kind has. key: the column by which its rows ascend, each once.
+    unbounded: number columns that may be −∞. optional: columns that not every file of the kind has. key: the column by which its rows ascend, each once.
     """
 
     columns: dict[str, Any]
     undefined: frozenset[str] = frozenset()
+    unbounded: frozenset[str] = frozenset()
     nulls: frozenset[str] = frozenset()
     optional: frozenset[str] = frozenset()
     key: str | None = None
@@ -77,6 +78,7 @@ SCORES = Form(
     | {"n_tokens": I32, "n_records": I32, "coverage": F64, "reason": TEXT, "contexts": pa.list_(I32), "said": TEXT, "said_of": TEXT}
     | {"recipe": TEXT},
     undefined=frozenset([*_FIGURES, "coverage"]),
+    unbounded=frozenset(["r2", "explained"]),  # where a unit that was silent throughout was predicted to fire
 )
 SIMULATIONS = Form(
     {"explanation": TEXT, "role": TEXT, "split": TEXT, "origin": TEXT, "context": I32, "activations": pa.list_(F32)}

@@ -104,7 +104,7 @@ def _text_bytes(column: Any, what: str) -> int:
 
 
 def _check(table: Any, form: Form, what: str) -> None:
-    """No missing values, no infinities, NaN only where it says that a number is undefined, and the key ascending."""
+    """No missing values, NaN only where it says that a number is undefined, −∞ only where there is no bound, and the key ascending."""
     for name, column in zip(table.column_names, table.columns, strict=True):
         inside = column.combine_chunks()
         if inside.null_count and name not in form.nulls:
@@ -115,7 +115,8 @@ def _check(table: Any, form: Form, what: str) -> None:
                 raise Refused(f"{what} in the bundle lacks values in the column {name}.")
         if pa.types.is_floating(inside.type):
             numbers = inside.drop_null().to_numpy(zero_copy_only=False)
-            if np.isinf(numbers).any() or (name not in form.undefined and np.isnan(numbers).any()):
+            infinite = np.isposinf(numbers) if name in form.unbounded else np.isinf(numbers)
+            if infinite.any() or (name not in form.undefined and np.isnan(numbers).any()):
                 raise Refused(f"{what} in the bundle has a number in the column {name} that is none.")
     if form.key is not None:
         key = table.column(form.key).to_numpy().astype(np.int64)
