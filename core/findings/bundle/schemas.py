@@ -12,7 +12,8 @@ I16, I32, I64, F32, F64, TEXT = pa.int16(), pa.int32(), pa.int64(), pa.float32()
 class Form:
     """One table. undefined: number columns in which NaN says that there is none. nulls: columns that may have none at all.
 
-    unbounded: number columns that may be −∞. optional: columns that not every file of the kind has. key: the column by which its rows ascend, each once.
+    unbounded: number columns that may be −∞. optional: columns that not every file of the kind has. key: the column by which its rows
+    ascend, each once.
     """
 
     columns: dict[str, Any]
