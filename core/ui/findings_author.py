@@ -17,8 +17,12 @@ _AUTHOR, _FIELD = "findings-author", "findings-name"
 
 
 def findings(server: Server) -> Findings:
-    """The workspace's findings, written under the name given in this visit, else that of the login, else the usual one."""
-    return Findings(server.workspace, st.session_state[_AUTHOR] if _AUTHOR in st.session_state else login.name())
+    """The workspace's findings, written under the name given in this visit, else that of the login, else the usual one.
+
+    Raises AtlasError for whoever may not come in any more.
+    """
+    name = login.name()
+    return Findings(server.workspace, st.session_state.get(_AUTHOR, name))
 
 
 def unasked(server: Server) -> bool:

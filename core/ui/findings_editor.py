@@ -115,8 +115,9 @@ def _watch(known: Findings, now: Editing) -> None:
 
 def _save(server: Server, now: Editing) -> None:
     text = str(st.session_state[now.key])
-    write = findings(server).save_note if now.kind == "note" else findings(server).explain
     try:
+        known = findings(server)
+        write = known.save_note if now.kind == "note" else known.explain
         write(now.unit, text, entry=now.entry or None, base=now.base)
     except Conflict as conflict:
         theirs = [version.text for version in conflict.entry.tips if not version.removed]

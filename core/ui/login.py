@@ -52,10 +52,23 @@ def gate() -> None:
         st.stop()
 
 
+def gate_again() -> None:
+    """For a fragment, which runs without its page: whoever may not come in any more is led to the gate."""
+    if not _is_in():
+        st.rerun(scope="app")
+
+
 def name() -> str | None:
-    """Who is logged in, as it stands with what they write; None where nobody has to log in."""
-    if _access() is None:
+    """Who is logged in, as it stands with what they write; None where nobody has to log in.
+
+    Raises AtlasError for whoever may not come in any more: buttons and fragments of a page that is still open do not pass the gate.
+    """
+    access = _access()
+    if access is None:
         return None
+    refusal = access.refusal(st.user.to_dict())
+    if refusal is not None:
+        raise AtlasError(refusal)
     told = " ".join(str(st.user.get("name") or st.user.get("email") or "").split())
     return told[: LONGEST["name"]]
 

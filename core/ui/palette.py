@@ -12,7 +12,7 @@ from core.errors import AtlasError
 from core.findings.search.question import Hit, Question
 from core.findings.search.words import Asked, excerpt, marked
 from core.store.catalog import IndexInfo, find_unit, indexes
-from core.ui import nav, state
+from core.ui import login, nav, state
 from core.ui.component import component, nothing
 from core.ui.searching import LONGEST, ONE, searching
 from core.ui.server import Server
@@ -34,6 +34,7 @@ def palette(server: Server) -> None:
 
 
 def _palette(server: Server) -> None:
+    login.gate_again()
     asked = _asked()
     kept = cast("dict[str, Any] | None", st.session_state.get(_ANSWER))
     if asked is not None and (kept is None or kept["number"] != asked["number"]):

@@ -10,6 +10,7 @@ from core.errors import AtlasError
 from core.findings import review
 from core.findings.review import Queue
 from core.findings.reviewing import Pass, read_acts
+from core.ui import login
 from core.ui.component import component
 from core.ui.findings_author import findings
 from core.ui.prose import sentence
@@ -30,6 +31,7 @@ def queue_view(server: Server, wanted: Wanted) -> None:
 
 
 def _view(server: Server, wanted: Wanted) -> None:
+    login.gate_again()
     try:
         queue = queue_of(server, findings(server), wanted)
         data = _data(server, wanted, queue)

@@ -8,6 +8,7 @@ from playwright.sync_api import Browser, expect
 
 from bench.dashboard import free_port
 from core.findings.findings import Findings
+from core.units import UnitName
 from core.workspace import Workspace
 from tests.browser.provider import Provider, providing
 from tests.browser.proxy import proxying
@@ -159,6 +160,29 @@ def test_a_domain_lets_in_and_the_list_counts_at_once_when_it_is_changed(visitor
         login_file.write_text(whole)
     visitor.go("explore")
     expect(visitor.page.locator("tr.row").first).to_be_visible(timeout=PATIENCE)
+
+
+def test_whoever_was_taken_off_the_list_writes_nothing_on_a_page_that_is_still_open(
+    visitor: Visitor, provider: Provider, guarded: Server, login_file: Path
+) -> None:
+    provider.person = {"email": "ben@example.org"}
+    visitor.knocked("unit?unit=tiny/mlp.1/neurons/5")
+    visitor.log_in()
+    stars = visitor.page.locator(".st-key-findings-judged")
+    expect(stars.get_by_text("4", exact=True)).to_be_visible(timeout=PATIENCE)
+    visitor.settled()
+    whole = login_file.read_text()
+    try:
+        login_file.write_text(whole.replace(', "ben@example.org"', ""))
+        stars.get_by_text("4", exact=True).click()
+        visitor.see("ben@example.org is not on the list")
+        visitor.page.keyboard.press("Control+k")
+        visitor.page.keyboard.type("mlp")
+        expect(visitor.page.get_by_test_id("stSidebarNavLink")).to_have_count(0, timeout=PATIENCE)
+        visitor.check()
+    finally:
+        login_file.write_text(whole)
+    assert not Findings(Workspace(guarded.workspace)).entries(unit=UnitName.parse("tiny/mlp.1/neurons/5"))
 
 
 def test_a_login_that_the_provider_refuses_leads_back_to_the_door(visitor: Visitor) -> None:
