@@ -25,6 +25,8 @@ def residual_direction(workspace: Workspace, unit: UnitName, width: int, weights
     if unit.site.kind != "resid":
         return None
     if unit.basis == NEURONS:
+        if not unit.index < width:
+            return None  # of a model that came with another program's files no width is known
         axis = np.zeros(width)
         axis[unit.index] = 1.0
         return axis

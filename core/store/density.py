@@ -23,7 +23,7 @@ def density(
     The share of tokens above zero says nothing about gated units (SwiGLU, GELU), which are hardly ever exactly zero; this reads the same
     for them and for rectified ones. Inside the bin that holds the threshold, values are taken as evenly spread, so the error is below
     that bin's share of the tokens. A dead unit has density 0, a unit without tokens NaN.
-    A minimum that is not known (NaN) cuts nothing off.
+    A minimum that is not known (NaN) cuts nothing off; without a maximum there is no threshold, and the density is NaN.
 
     bins, counts: the occupied bins of all units end to end. occupied: bins of each unit, shape (units,). lows, highs: exact minimum and
     maximum, shape (units,). Returns shape (units,).
@@ -41,4 +41,4 @@ def density(
     share = np.where(width > 0, beyond, far > threshold)
     active = np.bincount(unit, weights=share * counts, minlength=len(sizes))
     total = np.bincount(unit, weights=counts, minlength=len(sizes))
-    return np.divide(active, total, out=np.full(len(sizes), np.nan), where=total > 0)
+    return np.divide(active, total, out=np.full(len(sizes), np.nan), where=(total > 0) & ~np.isnan(largest))

@@ -140,12 +140,14 @@ class UnitView:
 
     @property
     def limits(self) -> tuple[float, float]:
-        """The smallest and largest activation that is known: over the text, or in the records where the index does not say."""
-        found = [one.activations[one.first :] for records in self.bands.values() for one in records]
+        """The smallest and largest activation that is known: over the text, or in records and bins where the index does not say."""
+        edges = np.concatenate([self.histogram.lows, self.histogram.highs])
+        found = [edges[np.isfinite(edges)], *(one.activations[one.first :] for records in self.bands.values() for one in records)]
+        known = [each for each in found if each.size]
         low, high = self.stats["min"], self.stats["max"]
         return (
-            float(min((each.min(initial=np.inf) for each in found), default=0.0)) if np.isnan(low) else low,
-            float(max((each.max(initial=-np.inf) for each in found), default=0.0)) if np.isnan(high) else high,
+            float(min((each.min() for each in known), default=0.0)) if np.isnan(low) else low,
+            float(max((each.max() for each in known), default=0.0)) if np.isnan(high) else high,
         )
 
     def positions(self, kind: str) -> Positions:

@@ -299,9 +299,12 @@ def test_an_imported_excerpt_compares_as_the_whole_did(tmp_path: Path) -> None:
     assert [(one.context, one.among, one.peak) for one in ours.shared] == [(one.context, one.among, one.peak) for one in theirs.shared]
 
 
-def test_units_of_other_programs_files_are_compared_as_far_as_they_say(workspace: Workspace, tmp_path: Path) -> None:
+@pytest.mark.parametrize("kind", ["mlp", "resid"])
+def test_units_of_other_programs_files_are_compared_as_far_as_they_say(workspace: Workspace, tmp_path: Path, kind: str) -> None:
+    """Of the residual stream, too: its axes are directions of a length that such files do not say."""
     for index in (7, 8):
-        foreign_files.write(tmp_path / "in" / "neurons" / "2" / f"{index}.json", foreign_files.neuron(index=index))
+        place = tmp_path / "in" / "gpt2-xl" / kind / "neurons" / "neurons" / "2"
+        foreign_files.write(place / f"{index}.json", foreign_files.neuron(index=index))
     done = foreign_files.take(workspace, tmp_path / "in", model="gpt2-xl")
     found = compared(workspace, *map(str, done.units))
     (pair,) = found.pairs

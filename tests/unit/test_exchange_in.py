@@ -1,5 +1,6 @@
 """Files of OpenAI's and Neuronpedia's programs come in as runs: both dialects, every layout, and our own exports back again."""
 
+import gzip
 import json
 import zipfile
 from collections.abc import Sequence
@@ -13,6 +14,7 @@ from core.errors import AtlasError
 from core.findings.bundle.exporting import export_bundle
 from core.findings.exchange.neuronpedia import write_neuronpedia
 from core.findings.exchange.openai import write_openai
+from core.findings.report.page import report_html
 from core.store.cache import Cache
 from core.store.catalog import indexes, load_index
 from core.store.explained import explained_runs
@@ -127,6 +129,26 @@ def test_neuronpedias_bulk_files_come_in(workspace: Workspace, tmp_path: Path) -
     written = json.loads(next((tmp_path / "out").rglob("7.json")).read_text("utf8"))
     assert len(written["most_positive_activation_records"]) == 1
     assert written["random_sample"] == []  # what was drawn within intervals is no sample by chance
+
+
+def test_a_feature_whose_maximum_is_not_said_has_no_density_and_goes_out_again(workspace: Workspace, tmp_path: Path) -> None:
+    files.bulk(tmp_path / "np", [files.feature(maxActApprox=None, topkCosSimValues=[None, None])], [files.activation(8)], [])
+    unit = files.take(workspace, tmp_path / "np").units[0]
+    view = load_unit(workspace, unit)
+    assert np.isnan([view.stats["max"], view.density]).all()
+    low, high = view.limits
+    assert (low, high) == (0, view.histogram.highs[-1])
+    write_neuronpedia(workspace, [unit], tmp_path / "out")
+    written = json.loads(gzip.decompress(next((tmp_path / "out").rglob("features/*.gz")).read_bytes()))
+    assert written["maxActApprox"] is None
+    assert (written["freq_hist_data_bar_heights"], len(written["freq_hist_data_bar_values"])) == ([70, 20, 10], 3)
+    assert "Activations" in report_html(workspace, [unit])
+
+
+def test_units_without_any_text_are_refused_with_what_is_missing(workspace: Workspace, tmp_path: Path) -> None:
+    files.bulk(tmp_path / "np", [files.feature()], [], [files.explanation()])
+    with pytest.raises(AtlasError, match="hold no text on which one was active"):
+        files.take(workspace, tmp_path / "np")
 
 
 def test_one_feature_of_neuronpedias_interface_comes_in_with_its_scores_by_their_names(workspace: Workspace, tmp_path: Path) -> None:

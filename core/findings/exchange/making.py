@@ -31,6 +31,8 @@ def made(gathering: Gathering, origin: Origin) -> Made:
     """Raises Refused when there is nothing in it, or too much."""
     if not any(gathering.units.values()):
         raise Refused("No unit was found in the file that was asked for: choose others with --units, or leave it out.")
+    if not gathering.contexts:
+        raise Refused("The files tell of units, but hold no text on which one was active: import their activations along with them.")
     pieces = list(gathering.vocabulary)
     vocab = Vocab(pieces, [False] * len(pieces))
     bases: dict[str, dict[Site, dict[int, Unit]]] = {}

@@ -70,7 +70,7 @@ def feature(found: Gathered) -> dict[str, Any]:
     view = found.view
     name, shown, effects = view.name, view.histogram, view.effects
     positive = shown.highs > 0
-    ends = zip(shown.lows[positive].tolist(), shown.highs[positive].clip(max=view.stats["max"]).tolist(), strict=True)
+    ends = zip(shown.lows[positive].tolist(), shown.highs[positive].clip(max=view.limits[1]).tolist(), strict=True)
     near = [one for one in effects.similar if one.name.site == name.site] if effects else []
     tokens = view.stats["tokens"]
     raised, lowered = (effects.raised, effects.lowered) if effects else ([], [])
