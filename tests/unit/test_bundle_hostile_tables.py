@@ -63,6 +63,7 @@ HARM: dict[str, tuple[str, Change]] = {
     "NaN where a number must be": ("mlp.1/records.parquet", _set("values", lambda old: [float("nan"), *old[1:]])),
     "a null": ("mlp.1/units.parquet", _set("tokens", None)),
     "a bin that is none": ("mlp.1/units.parquet", _set("bins", lambda old: [32000, *old[1:]])),
+    "a bin without tokens": ("mlp.1/units.parquet", _set("counts", lambda old: [0, *old[1:]])),
     "lists of different lengths": ("mlp.1/units.parquet", _set("counts", lambda old: old[1:])),
     "a context that is not there": ("mlp.1/records.parquet", _set("contexts", lambda old: [9999, *old[1:]])),
     "a negative context": ("mlp.1/positions.parquet", _set("contexts", lambda old: [-1, *old[1:]])),

@@ -259,6 +259,13 @@ def test_a_study_of_any_size_has_one_units_room(studied: Workspace) -> None:
     assert "The first 60 of 90 settings" in study_html(studied, "explain-study", many)
 
 
+def test_scores_that_no_correlation_can_have_do_not_stretch_the_figure(studied: Workspace) -> None:
+    records = study_records(studied, load_explained(studied, "explain-study"))
+    wild = [{**one, "rho": 1e9} for one in records]
+    for run in ("explain-study", "explain-bases"):
+        assert study_html(studied, run, wild).count('class="axis"') <= 11, run
+
+
 def test_the_rows_of_a_shared_context_are_the_units_own_numbers(filled: Workspace) -> None:
     compared = compare(filled, load_views(filled, UNITS[2:]))
     page = comparison_html(filled, compared)

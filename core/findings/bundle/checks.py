@@ -117,7 +117,7 @@ def _site(place: Place, table: Table, held: npt.NDArray[np.int64], sizes: npt.ND
         _alike(table, ("bins", "counts"), what)
         _alike(table, ("top_tokens", "top_token_means", "top_token_counts", "top_token_totals"), what)
         bins = flat(table.column("bins"), np.int64)
-        _require(_within(bins, BINS) and (flat(table.column("counts"), np.int64) >= 0).all(), what)
+        _require(_within(bins, BINS) and (flat(table.column("counts"), np.int64) > 0).all(), what)
         _require(_within(flat(table.column("top_tokens"), np.int64), TOKENS), what)
         at = table.column("peak_context").to_numpy()
         _require(bool(((at >= -1) & (at < len(sizes))).all()) and (lengths(table.column("sums")) == 8).all(), what)

@@ -135,8 +135,11 @@ def _ticks(low: float, high: float, x: Scale, height: float) -> str:
 
 
 def _range(found: Sequence[Mean]) -> tuple[float, float]:
-    """The least and the greatest number that is drawn, rounded outwards to a fifth; zero is always inside."""
-    known = [value for one in found for value in (one.value, one.low, one.high) if math.isfinite(value)]
+    """The least and the greatest number that is drawn, rounded outwards to a fifth; zero is always inside.
+
+    A score from elsewhere that no correlation can have is beyond the drawing: ticks up to it might have no end.
+    """
+    known = [min(max(value, -1.0), 1.0) for one in found for value in (one.value, one.low, one.high) if math.isfinite(value)]
     low, high = math.floor(5 * min([0.0, *known])) / 5, math.ceil(5 * max([0.0, *known])) / 5
     return low, high if high > low else low + 1.0
 
