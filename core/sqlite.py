@@ -8,7 +8,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Generator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 from core.errors import AtlasError
@@ -66,12 +66,11 @@ def snapshot(path: Path, migrations: Sequence[str]) -> sqlite3.Connection:
         kept = _snapshots.get(path)
         if kept is None or kept[0] != stamp:
             stamp, content = _read_whole(path)
-            with sqlite3.connect(":memory:", isolation_level=None) as connection:
+            with closing(sqlite3.connect(":memory:", isolation_level=None)) as connection:
                 if content:
                     connection.deserialize(content)
                 migrate(connection, path, migrations)
                 kept = _snapshots[path] = stamp, connection.serialize()
-            connection.close()
     connection = sqlite3.connect(":memory:", isolation_level=None)
     connection.deserialize(kept[1])
     connection.execute("PRAGMA query_only = ON")
