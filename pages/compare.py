@@ -30,7 +30,7 @@ def show(server: Server, data: CompareData) -> None:
     compare_columns.tokens(data)
     compare_columns.ablations(server, data)
     compare_columns.findings(server, data)
-    st.fragment(compare_columns.records)(data)
+    st.fragment(compare_columns.records)(server, data)
     compare_columns.save(server, data)
     compare_columns.provenance(data)
 

@@ -17,14 +17,14 @@ from core.store.effects import EffectRun, effects_of
 from core.store.recipes import flatten
 from core.store.texts import load_vocab
 from core.store.units import UnitView
-from core.ui import charts, explanation_rows, findings_text, nav, theme, unit_sections
+from core.ui import charts, explanation_rows, findings_text, theme, unit_sections
 from core.ui.address_fields import AddressFields
 from core.ui.bars import bar_tables, pack_tables
 from core.ui.compare_data import CompareData, address_of, named
 from core.ui.compare_units import buttons
 from core.ui.effect_tables import token_table
 from core.ui.prose import heading, quiet, sentence
-from core.ui.records import row_of, shown_bands, write_view
+from core.ui.records import row_of, shown_bands, try_address, write_view
 from core.ui.saved_page import save_page
 from core.ui.server import Server
 from core.ui.tokens import Band, Heading, View, pack, token_view
@@ -150,10 +150,11 @@ def findings(server: Server, data: CompareData) -> None:
             quiet("Nothing yet.")
 
 
-def records(data: CompareData) -> None:
+def records(server: Server, data: CompareData) -> None:
     """The strongest records of each. The switches of one column are those of all."""
     asked, _ = View.read(st.query_params.to_dict())
-    for place, (_, packed) in enumerate(_cells(data, "records", [_pack(data, place) for place in range(len(data.units))])):
+    packs = [_pack(server.workspace, data, place) for place in range(len(data.units))]
+    for place, (_, packed) in enumerate(_cells(data, "records", packs)):
         token_view(packed, asked, key=f"compare-records-{place}", on_view=write_view)
 
 
@@ -210,7 +211,7 @@ def _finding(entry: Entry) -> None:
         st.html(f'<p class="nf-line"><b>{html.escape(said)}</b></p>' + findings_text.by_line(version, entry.kind))
 
 
-def _pack(data: CompareData, place: int) -> bytes:
+def _pack(workspace: Workspace, data: CompareData, place: int) -> bytes:
     view = data.views[place]
     rows = [row_of(record) for record in dict(shown_bands(view))["top"][:RECORDS]]
     return pack(
@@ -221,7 +222,7 @@ def _pack(data: CompareData, place: int) -> bytes:
         high=view.limits[1],
         heading=Heading(
             title=f"{LETTERS[place]} · What it responds to",
-            try_address=nav.address("try_text", {"unit": str(view.name), "run": view.index.run}) + "&text=",
+            try_address=try_address(workspace, view, view.index.run),
             file=file_name(view, "records"),
         ),
     )

@@ -44,11 +44,18 @@ def pack_records(workspace: Workspace, view: UnitView) -> bytes:
         high=view.limits[1],
         heading=Heading(
             title="What it responds to",
-            try_address="" if workspace.read_only else nav.address("try_text", {"unit": str(view.name), "run": _said_run(view)}) + "&text=",
+            try_address=try_address(workspace, view, _said_run(view)),
             csv=CSV,
             file=f"{short}-records.csv",
         ),
     )
+
+
+def try_address(workspace: Workspace, view: UnitView, run: str) -> str:
+    """Where a record's “try” leads, its text to be appended; nowhere where no model may be asked, or none is there."""
+    if workspace.read_only or view.index.imported_from:
+        return ""
+    return nav.address("try_text", {"unit": str(view.name), "run": run}) + "&text="
 
 
 def _said_run(view: UnitView) -> str:

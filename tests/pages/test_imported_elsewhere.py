@@ -9,7 +9,7 @@ from streamlit.testing.v1 import AppTest
 from core.workspace import Workspace
 from tests import foreign_files as files
 from tests.foreign_caches import write_cache
-from tests.pages.conftest import OpenPage, alerts, shown
+from tests.pages.conftest import OpenPage, alerts, components, shown
 
 
 @pytest.fixture(scope="module")
@@ -42,6 +42,7 @@ def test_a_unit_shows_what_the_file_says_and_dashes_for_the_rest(elsewhere: tupl
         assert "0 tokens of text" not in text.replace("10,000 tokens of text", "")
         assert "Steer with this unit" not in text  # nothing is offered that would need the model
         assert not [button.label for button in page.button if "blate" in button.label or "xplain" in button.label]
+        assert [data for data in components(page, "tokens") if data["body"].get("try_address")] == []
     openai = shown(open_page(workspace, "unit", unit=units[0]))
     assert "places that are open" in openai
     assert "0.75" in openai

@@ -11,7 +11,7 @@ from core.errors import ReadOnly
 from core.ui import nav
 from core.workspace import READ_ONLY_ENV, Workspace
 from tests import read_only
-from tests.pages.conftest import OpenPage, alerts, bodies, shown
+from tests.pages.conftest import OpenPage, alerts, bodies, components, shown
 from tests.read_only import OTHER, UNIT
 
 Visit = Callable[..., AppTest]
@@ -89,6 +89,7 @@ def test_a_page_has_nothing_to_write_with_and_no_button_changes_anything(visit: 
     assert writing(page) == []
     if "by a link" not in what:
         assert [body for body in bodies(page) if re.search(rf'href="/({"|".join(nav.WRITING)})', body)] == []
+        assert [data for data in components(page, "tokens") if data["body"].get("try_address")] == []
     for place in range(len(page.button)):
         pressed = visit(what.partition(" ")[0], **VISITS[what])
         button = pressed.button[place]
