@@ -64,7 +64,7 @@ class Job:
     ended: threading.Event = field(default_factory=threading.Event)
 
     def content(self) -> bytes:
-        """The file. Raises AtlasError; then its sentence is kept for the page."""
+        """The file. Whatever it raises, a sentence of that is kept for the page."""
         self.begun.set()
         try:
             made = self.make()
@@ -73,6 +73,10 @@ class Job:
             return made.content
         except AtlasError as error:
             self.failed, self.sentence = True, str(error)
+            raise
+        except Exception as error:
+            first = next(iter(str(error).splitlines()), "")[:300]
+            self.failed, self.sentence = True, f"Internal error while the file was made: {type(error).__name__}: {first}."
             raise
         finally:
             self.ended.set()

@@ -79,9 +79,9 @@ def test_a_bomb_is_refused_before_it_goes_off(workspace: Workspace, good: Member
         with opened.open("runs/bomb.parquet", "w") as file:
             for _ in range(200):
                 file.write(b"\0" * (1 << 20))
-    began = time.perf_counter()
+    began = time.process_time()
     assert "would unpack to" in refused(workspace, path)
-    assert time.perf_counter() - began < 5
+    assert time.process_time() - began < 5
 
 
 def test_a_bomb_that_lies_about_its_size_stops_at_what_it_said(workspace: Workspace, good: Members, tmp_path: Path) -> None:
@@ -100,7 +100,7 @@ def test_a_parquet_file_that_unpacks_to_ten_gigabytes_is_refused(workspace: Work
     name = named(good, "text/documents.parquet")
     ids = pa.DictionaryArray.from_arrays(pa.array(np.zeros(3_000_000, np.int32)), pa.array(["x" * 4000]))
     bomb = pa.table({"document": pa.array(np.arange(3_000_000, dtype=np.int32)), "id": ids, "source": ids})
-    began = time.perf_counter()
+    began = time.process_time()
     content = parquet(bomb)
     assert len(content) < 20 << 20
     assert "holds more than" in refused(workspace, pack(tmp_path / "bomb.zip", {**good, name: content}))
@@ -109,7 +109,7 @@ def test_a_parquet_file_that_unpacks_to_ten_gigabytes_is_refused(workspace: Work
     rows = pa.table({"token": pa.array(np.zeros(tables.ROWS + 1, np.int32))})
     vocabulary = named(good, "vocab.parquet", "subjects/")
     assert "rows" in refused(workspace, pack(tmp_path / "rows.zip", {**good, vocabulary: parquet(rows)}))
-    assert time.perf_counter() - began < 30
+    assert time.process_time() - began < 30
 
 
 def test_a_million_entries_are_refused_at_a_glance(workspace: Workspace, tmp_path: Path) -> None:
@@ -118,9 +118,9 @@ def test_a_million_entries_are_refused_at_a_glance(workspace: Workspace, tmp_pat
     count = 1_000_000
     end = struct.pack("<4s4H2LH", b"PK\x05\x06", 0, 0, count & 0xFFFF, count & 0xFFFF, len(entry) * count, 0, 0)
     path.write_bytes(entry * count + end)
-    began = time.perf_counter()
+    began = time.process_time()
     assert "more members" in refused(workspace, path)
-    assert time.perf_counter() - began < 2
+    assert time.process_time() - began < 2
     with zipfile.ZipFile(path, "w") as opened:
         for at in range(archive.MEMBERS + 1):
             opened.writestr(f"m{at}", b"")

@@ -109,6 +109,11 @@ def test_a_job_keeps_the_sentence_of_what_went_wrong_for_the_page() -> None:
         failed.content()
     failed.wait(0.01, 0.01)
     assert (failed.failed, failed.sentence, failed.ended.is_set()) == (True, "The disk is full.", True)
+    unforeseen = Job(lambda: Made(str(1 // 0).encode()))
+    with pytest.raises(ZeroDivisionError):
+        unforeseen.content()
+    assert unforeseen.failed
+    assert "ZeroDivisionError" in unforeseen.sentence
     assert done.content() == b"123"
     assert (done.failed, done.sentence) == (False, "3 bytes were saved. Mind this.")
 
