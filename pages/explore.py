@@ -71,11 +71,12 @@ def listing(filters: Filters) -> None:
         return
     pages = -(-total // PAGE_ROWS)
     if asked > pages:
-        raise AtlasError(f"Page {asked} is out of range: there are {words.count(pages, 'page')}.")
+        raise AtlasError(f"Page {asked} is out of range: {words.there_are(pages, 'page')}.")
     first = (asked - 1) * PAGE_ROWS + 1
     last = min(total, asked * PAGE_ROWS)
     with st.container(horizontal=True, vertical_alignment="center", gap="small"):
-        what = "units" if index.basis == NEURONS else f"{index.basis} features"
+        one = "unit" if index.basis == NEURONS else f"{index.basis} feature"
+        what = one if total == 1 else f"{one}s"
         of = what if filters.narrow else f"{what} of {index.slug}"
         if not index.complete:
             of += f", from {index.contexts_done:,} of {index.contexts_total:,} contexts so far"

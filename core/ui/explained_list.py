@@ -37,7 +37,7 @@ def explained_list(server: Server, ask: Ask, *, key: str, file: str, none: str, 
     records = frame.to_dict("records")
     pages = -(-total // PAGE_ROWS)
     if page > pages:
-        raise AtlasError(f"Page {page} is out of range: there are {words.count(pages, 'page')}.")
+        raise AtlasError(f"Page {page} is out of range: {words.there_are(pages, 'page')}.")
     span = f"{(page - 1) * PAGE_ROWS + 1:,}–{min(total, page * PAGE_ROWS):,} of"
     what = "explanation" if total == 1 else "explanations"
     with st.container(horizontal=True, vertical_alignment="center", gap="small"):

@@ -101,7 +101,7 @@ def findings_list(server: Server, wanted: Wanted) -> None:
     pages = -(-len(found) // PAGE_ROWS)
     page = state.whole("page", "a page", 1, 100_000, 1) or 1
     if page > pages:
-        raise AtlasError(f"Page {page} is out of range: there are {words.count(pages, 'page')}.")
+        raise AtlasError(f"Page {page} is out of range: {words.there_are(pages, 'page')}.")
     titles = findings(server).collections.titles()
     first = (page - 1) * PAGE_ROWS
     shown = found[first : first + PAGE_ROWS]

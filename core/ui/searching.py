@@ -132,5 +132,5 @@ def page_of(total: int, rows: int, page: int) -> int:
     """How many pages there are. Raises AtlasError for one beyond."""
     pages = max(1, -(-total // rows))
     if page > pages:
-        raise AtlasError(f"Page {page} is out of range: there are {words.count(pages, 'page')}.")
+        raise AtlasError(f"Page {page} is out of range: {words.there_are(pages, 'page')}.")
     return pages

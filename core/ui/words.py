@@ -9,6 +9,11 @@ def count(number: int, one: str, many: str | None = None) -> str:
     return f"{number:,} {one if number == 1 else many or one + 's'}"
 
 
+def there_are(number: int, one: str) -> str:
+    """`there is 1 page`, `there are 3 pages`."""
+    return f"there {'is' if number == 1 else 'are'} {count(number, one)}"
+
+
 def size(number: float) -> str:
     """Bytes: `812 MB`, `1.4 GB`."""
     for unit in ("bytes", "kB", "MB", "GB"):

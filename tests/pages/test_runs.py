@@ -264,4 +264,5 @@ def test_numbers_read_well() -> None:
         "1.0e-5",
     ]
     assert [words.duration(v) for v in (8, 200, 620, 7500)] == ["8 s", "3 min 20 s", "10 min", "2 h 5 min"]
+    assert [words.there_are(v, "page") for v in (1, 3)] == ["there is 1 page", "there are 3 pages"]
     assert [words.size(v) for v in (512, 18_000, 829e6, 2.4e9)] == ["512 bytes", "18 kB", "829 MB", "2.4 GB"]
