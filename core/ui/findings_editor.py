@@ -6,7 +6,6 @@ from dataclasses import dataclass, replace
 import streamlit as st
 
 from core.errors import AtlasError
-from core.findings.checks import LONGEST
 from core.findings.entry import Conflict, Entry, Kind
 from core.findings.findings import Findings
 from core.ui.findings_author import SAID, findings, name_field, unasked
@@ -69,7 +68,8 @@ def editor(server: Server, now: Editing) -> None:
     if now.key not in st.session_state:
         st.session_state[now.key] = st.session_state.get(kept, "")
     label = {"note": "Note", "explanation": "Your explanation"}[now.kind]
-    text = st.text_area(label, key=now.key, height=140 if now.kind == "note" else 80, max_chars=LONGEST[now.kind], help=_ASKS[now.kind])
+    # Without max_chars: a browser would drop a longer text that is pasted without a word. Saving says how long it may be.
+    text = st.text_area(label, key=now.key, height=140 if now.kind == "note" else 80, help=_ASKS[now.kind])
     st.session_state[kept] = text
     with st.container(horizontal=True, vertical_alignment="center", gap="small"):
         verb = "Save both as one" if now.theirs is not None else "Save"
@@ -122,7 +122,7 @@ def _save(server: Server, now: Editing) -> None:
     except Conflict as conflict:
         theirs = [version.text for version in conflict.entry.tips if not version.removed]
         # The widget's own value: both texts, theirs first.
-        st.session_state[now.key] = joined([*theirs, text.strip()])[: LONGEST[now.kind]]
+        st.session_state[now.key] = joined([*theirs, text.strip()])
         st.session_state[_EDITING] = replace(now, base=conflict.entry.base, theirs=conflict.entry)
     except AtlasError as error:
         st.session_state[SAID] = str(error)

@@ -65,6 +65,25 @@ def test_a_note_is_written_edited_and_taken_back(workspace: Workspace, opened: "
     assert texts(page) == ["Fires on **rivers**."]
 
 
+def test_a_note_that_is_too_long_is_refused_with_its_length_and_stays_to_be_shortened(
+    workspace: Workspace, opened: "partial[AppTest]"
+) -> None:
+    page = write(choose(opened(), "Write a note"), "x" * 20_001)
+    assert any("20,001 characters: at most 20,000" in said for said in alerts(page))
+    assert Findings(workspace).notes(UNIT) == []
+    (area,) = [area for area in page.text_area if str(area.key).startswith("findings-text")]
+    assert (area.value, area.proto.max_chars) == ("x" * 20_001, 0), "the browser does not drop a longer text that is pasted"
+
+
+def test_two_long_texts_that_meet_are_shown_whole(workspace: Workspace, opened: "partial[AppTest]") -> None:
+    note = Findings(workspace, "Ben").save_note(UNIT, "one")
+    page = press(opened(), f"nf-edit-{note.id}")
+    Findings(workspace, "Ben").save_note(UNIT, "b" * 15_000, entry=note.id, base=note.base)
+    page = write(page, "a" * 15_000)
+    (area,) = [area for area in page.text_area if str(area.key).startswith("findings-text")]
+    assert area.value == "b" * 15_000 + "\n\n" + "a" * 15_000
+
+
 def test_who_saves_second_is_shown_both_texts_and_makes_them_one(workspace: Workspace, opened: "partial[AppTest]") -> None:
     note = Findings(workspace, "Ben").save_note(UNIT, "one")
     page = press(opened(), f"nf-edit-{note.id}")
