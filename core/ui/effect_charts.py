@@ -40,6 +40,7 @@ def change_histogram(change: npt.NDArray[Any], lowered: Sequence[Named], raised:
             "marker": {"color": [colours.lowered if x < 0 else colours.raised for x in middle], "line": {"width": 0}},
         }
     ]  # fmt: skip
+    halo = ", ".join([f"0 0 2px {colours.background}"] * 4)  # a name over the bars stays legible
     top = max(1.6, float(np.log10(counts.max())))
     for tokens, colour, place in ((lowered, colours.lowered, "right"), (raised, colours.raised, "left")):
         few = tokens[:NAMED]
@@ -48,7 +49,7 @@ def change_histogram(change: npt.NDArray[Any], lowered: Sequence[Named], raised:
             {
                 "type": "scatter", "mode": "markers+text", "x": [float(change[token]) for token, _ in few], "y": heights,
                 "text": [_inert(name) for _, name in few], "textposition": f"middle {place}", "cliponaxis": False,
-                "textfont": {"color": colours.text, "size": 11}, "hoverinfo": "text",
+                "textfont": {"color": colours.text, "size": 11, "shadow": halo}, "hoverinfo": "text",
                 "hovertext": [f"<b>{_inert(name)}</b><br>{_signed(float(change[token]))}" for token, name in few],
                 "marker": {"color": colour, "size": 5, "symbol": "triangle-down" if place == "right" else "triangle-up"},
             }

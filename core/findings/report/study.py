@@ -140,7 +140,12 @@ def _judged(by: Mean) -> str:
 
 def _bases(series: Sequence[Series]) -> str:
     lines = [
-        [escaped(_cut(one.label)), escaped(found.site), *map(spanned, (found.score, found.lookup, found.shuffled)), _counted(found)]
+        [
+            escaped(_cut(one.label)),
+            f'<span class="whole">{escaped(found.site)}</span>',
+            *map(spanned, (found.score, found.lookup, found.shuffled)),
+            _counted(found),
+        ]
         for one in series
         for found in one.cells
     ]
