@@ -59,7 +59,8 @@ def ablate_section(server: Server, units: Sequence[Chosen], text: str) -> None:
         if units:
             sentence(str(error))
         else:
-            quiet("Add a unit above: then the text can be read without it.")
+            then = "what was kept of ablating it is shown" if server.read_only else "the text can be read without it"
+            quiet(f"Add a unit above: then {then}.")
         if not server.read_only:
             st.button("Ablate", key="ablate-start", disabled=True)
         return

@@ -44,7 +44,8 @@ def steer_section(server: Server, units: Sequence[Chosen], text: str) -> None:
         if units:
             sentence(str(error))
         else:
-            quiet("Add a unit above: then the model can write with it driven.")
+            then = "what was kept of driving it is shown" if server.read_only else "the model can write with it driven"
+            quiet(f"Add a unit above: then {then}.")
         if not server.read_only:
             st.button("Write", key="steer-start", disabled=True)
         return
