@@ -71,6 +71,22 @@ def test_links_and_devices_are_refused(workspace: Workspace, good: Members, tmp_
         assert "link or device" in refused(workspace, path)
 
 
+@pytest.mark.parametrize(
+    "content", [b'{"' + b'\\"' * 1_000_000, b'{"a": "' + b"\\" * 2_000_001, b'"' * 1_000_001, b'{"a' + b"[" * 2_000_000]
+)
+def test_json_that_never_ends_is_refused_in_time_that_grows_with_its_length(content: bytes) -> None:
+    began = time.process_time()
+    with pytest.raises(Refused):
+        read_json(content, "manifest")
+    assert time.process_time() - began < 20
+
+
+def test_brackets_in_strings_are_not_nesting_and_those_beside_them_are() -> None:
+    assert read_json(json.dumps({'a"[': "[" * 200, "b": '\\"' + "{" * 200}).encode(), "manifest")['a"['] == "[" * 200
+    with pytest.raises(Refused):
+        read_json(b'{"a\\"": ' + b"[" * 65 + b"]" * 65 + b"}", "manifest")
+
+
 def test_a_bomb_is_refused_before_it_goes_off(workspace: Workspace, good: Members, tmp_path: Path) -> None:
     path = tmp_path / "bomb.zip"
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as opened:

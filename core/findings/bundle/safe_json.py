@@ -6,6 +6,9 @@ import re
 from typing import Any
 
 DEEPEST = 64
+_STRING = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"?', re.DOTALL)
+"""A string, ended or not. Nothing in it is tried twice, so that the time is in proportion to the length whatever stands there."""
+_NO_BRACKETS = re.compile(rb"[^\[\]{}]+")
 
 
 def parse(content: bytes, *, undefined: bool = False) -> Any:
@@ -47,8 +50,8 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _depth(content: bytes) -> int:
-    """The deepest nesting of brackets outside strings."""
-    signs = re.sub(rb"[^\[\]{}]+", b"", re.sub(rb'"(?:[^"\\]|\\.)*"', b"", content, flags=re.DOTALL))
+    """The deepest nesting of brackets outside strings; a string that never ends reaches to the end."""
+    signs = _NO_BRACKETS.sub(b"", _STRING.sub(b"", content))
     depth = deepest = 0
     for sign in signs:
         depth += 1 if sign in b"[{" else -1

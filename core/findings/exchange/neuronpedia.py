@@ -21,6 +21,7 @@ BATCH = 1024
 NOT_CARRIED = (
     "scores with their intervals and controls (their export has none)",
     "moments, quantiles, ablations, and everything below zero but in its records",
+    "records drawn by chance, and those of the most negative activations",
     "the provenance, but for the model, the site and the basis",
     "the bytes of tokens that are a part of a character: they are written as ⟨e2 80⟩",
     "what people wrote, but for explanations of their own",
