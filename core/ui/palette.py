@@ -59,8 +59,10 @@ def answers(workspace: Workspace, text: str, here: str) -> list[dict[str, Any]]:
     text = text.strip()[:LONGEST]
     if not text:
         return []
-    units = units_called(workspace, text, here)
-    found = [{"group": "Units", "label": _short(unit), "note": unit.subject, "text": [], "target": {"unit": str(unit)}} for unit in units]
+    units = [(unit, unit.subject) for unit in units_called(workspace, text, here)]
+    if not units and "/" in text and (meant := _meant(workspace, text, here)) is not None:
+        units = [(meant, "not indexed here")]  # the Unit page says what is; nothing else may take its place under Enter
+    found = [{"group": "Units", "label": _short(unit), "note": note, "text": [], "target": {"unit": str(unit)}} for unit, note in units]
     try:
         hits = searching(str(workspace.path)).find(Question(text), limit=HITS)
     except AtlasError as error:  # a damaged findings file: units and pages are offered all the same
@@ -73,16 +75,22 @@ def units_called(workspace: Workspace, text: str, here: str) -> list[UnitName]:
 
     What is left out is taken from `here`, else from the largest index; in the other bases that read there, too. A basis may be cut short.
     """
-    found = [index for index in indexes(workspace) if index.published]
-    near = _parsed(here) or next((UnitName(index.slug, index.published[0], index.basis, 0) for index in found), None)
-    first = None if near is None else _jumped(near, text)
+    first = _meant(workspace, text, here)
     if first is None:
         return []
+    found = [index for index in indexes(workspace) if index.published]
     parts = text.split("/")
     began = first.basis if len(parts) in (3, 4) else ""
     bases = [index.basis for index in found if index.slug == first.subject and first.site in index.published]
     named = [first, *(UnitName(first.subject, first.site, basis, first.index) for basis in bases if basis.startswith(began))]
     return [name for name in dict.fromkeys(named) if _there(workspace, name)][:MOST_UNITS]
+
+
+def _meant(workspace: Workspace, text: str, here: str) -> UnitName | None:
+    """The unit that a text names, whether it is there or not."""
+    largest = (UnitName(index.slug, index.published[0], index.basis, 0) for index in indexes(workspace) if index.published)
+    near = _parsed(here) or next(largest, None)
+    return None if near is None else _jumped(near, text)
 
 
 def go(workspace: Workspace, target: Mapping[str, Any]) -> None:

@@ -255,6 +255,12 @@ def test_the_palette_offers_units_before_texts_and_marks_words(filled: Workspace
     assert answers(filled, "  ", "") == []
 
 
+def test_a_unit_that_is_not_indexed_leads_to_its_page_and_not_to_another_unit(filled: Workspace) -> None:
+    first = answers(filled, "mlp.1/4000", "")[0]
+    assert (first["note"], first["target"]) == ("not indexed here", {"unit": "tiny/mlp.1/neurons/4000"})
+    assert not any(item["group"] == "Units" for item in answers(filled, "and/or", ""))
+
+
 def test_where_nothing_may_be_written_no_page_is_offered_that_is_about_that(filled: Workspace, tmp_path: Path) -> None:
     offered = {each["page"] for each in pages(Workspace(filled.path, tmp_path))}
     assert offered == {name for found in nav.PAGES.values() for name, _ in found} - nav.WRITING
