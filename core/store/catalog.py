@@ -239,6 +239,11 @@ def read_current(workspace: Workspace, index: IndexInfo, read: Callable[[IndexIn
         raise AtlasError(broken_file(workspace, index.run, damage.path, "is damaged")) from None
 
 
+def imported_runs(workspace: Workspace) -> list[str]:
+    """The runs of the workspace that came in a file, of any kind, by name."""
+    return sorted(path.parent.name for path in workspace.runs.glob(f"*/{IMPORTED}"))
+
+
 def broken_file(workspace: Workspace, run: str, path: Path, what: str) -> str:
     """The sentence about a file of a run that “is missing” or “is damaged”."""
     place = path.relative_to(workspace.path) if path.is_relative_to(workspace.path) else path.name

@@ -13,6 +13,7 @@ from core.causal import run_titles as causal
 from core.errors import AtlasError
 from core.runs.processes import tail
 from core.runs.registry import Registry, Run
+from core.store.catalog import imported_runs
 from core.ui import nav, state, words
 from core.ui.explain_estimate import title as explained_title
 from core.ui.prose import facts, quiet, sentence
@@ -36,6 +37,10 @@ def run_list(server: Server) -> None:
         server.registry.get(wanted)
     seconds = LIVE_SECONDS if server.registry.list(active=True) else IDLE_SECONDS
     st.fragment(_draw, run_every=seconds)(server, seconds == LIVE_SECONDS)
+    if came := imported_runs(server.workspace):
+        with st.expander(f"{words.count(len(came), 'run')} came in files of others"):
+            quiet("To take one out again, delete its folder below runs/ of the workspace and run python -m core rebuild.")
+            st.html("".join(f'<div class="na-small na-num">{html.escape(run)}</div>' for run in came))
 
 
 def title(run: Run) -> str:

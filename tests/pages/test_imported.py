@@ -10,7 +10,7 @@ from core.findings.bundle.importing import import_bundle
 from core.findings.bundle.staging import stage
 from core.workspace import Workspace
 from tests.pages import conftest
-from tests.pages.conftest import OpenPage, alerts
+from tests.pages.conftest import OpenPage, alerts, shown
 from tests.shared_bundle import UNITS, exported, fill
 
 
@@ -60,6 +60,15 @@ def test_the_pickers_offer_the_units_that_came(both: tuple[Workspace, Workspace]
     page = open_page(both[1], "unit", unit=str(UNITS[2]))
     picker = next(one for one in page.selectbox if one.key == "unit-number")
     assert picker.options == ["2", "5"]
+
+
+def test_the_runs_that_came_are_named_where_runs_are(both: tuple[Workspace, Workspace], open_page: OpenPage) -> None:
+    page = open_page(both[1], "runs")
+    assert [one.label for one in page.expander if "came in files" in one.label] == ["4 runs came in files of others"]
+    came = [run.name for run in both[1].runs.iterdir()]
+    assert len(came) == 4
+    assert all(run in shown(page) for run in came)
+    assert not [one.label for one in open_page(both[0], "runs").expander if "came in files" in one.label]
 
 
 def test_a_unit_that_did_not_come_is_named_with_those_that_did(both: tuple[Workspace, Workspace], open_page: OpenPage) -> None:
