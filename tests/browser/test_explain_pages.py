@@ -105,11 +105,10 @@ def test_a_heading_sorts_and_a_search_narrows_and_both_are_in_the_address(browse
 def test_a_figure_can_be_saved_as_a_picture(browser: Browser, explained: Server) -> None:
     with viewing(browser, explained) as view:
         view.go("studies?run=explain-study")
-        plot = view.page.locator(".st-key-study_figure .js-plotly-plot")
-        expect(plot).to_be_visible(timeout=PATIENCE)
+        figure = view.page.locator(".st-key-study_figure")
+        expect(figure.locator(".js-plotly-plot")).to_be_visible(timeout=PATIENCE)
         view.settled()
-        plot.hover()
-        with view.page.expect_download() as saved:
-            plot.locator(".modebar-btn").first.click()
+        with view.page.expect_download(timeout=PATIENCE) as saved:
+            figure.get_by_role("button", name="png").click()
         assert saved.value.suggested_filename.endswith(".png")
         view.check()

@@ -105,6 +105,7 @@ def test_somebody_on_the_list_comes_to_the_page_that_was_asked_for_and_can_leave
     visitor.see("ana@example.org")
     assert "/token" in provider.asked
     assert provider.wrong == []
+    visitor.settled()
     visitor.page.locator(".st-key-findings-judged").get_by_text("4", exact=True).click()
     visitor.settled()
     expect(visitor.page.locator('.st-key-findings-judged [aria-checked="true"]')).to_have_text(["4"], timeout=PATIENCE)

@@ -3,7 +3,8 @@
 import os
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -19,18 +20,32 @@ LONG = 20_000
 WORKING = re.compile(r"reading the text · ([\d,]+) of [\d,]+ contexts")
 
 
-@pytest.fixture(scope="module")
-def spare(browser: Browser, real_workspace: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+@contextmanager
+def without_runs(real_workspace: Path, folder: Path) -> Generator[Server]:
     """A dashboard over a workspace that knows the embedded model but has no run, and may be written to."""
-    workspace = Workspace.open(tmp_path_factory.mktemp("spare") / "ws")
+    workspace = Workspace.open(folder / "ws")
     shutil.copytree(real_workspace / "subjects", workspace.subjects, copy_function=_link, dirs_exist_ok=True)
     (workspace.scratch / "first-run.json").write_text("{}")
-    with serving(workspace.path, workspace.path.parent / "serve.log") as server:
+    with serving(workspace.path, folder / "serve.log") as server:
         yield server
 
 
-def test_a_run_started_here_survives_a_reload_and_can_be_cancelled(browser: Browser, spare: Server) -> None:
-    with viewing(browser, spare) as view:
+@pytest.fixture(scope="module")
+def spare(browser: Browser, real_workspace: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """One for all tests that start nothing."""
+    with without_runs(real_workspace, tmp_path_factory.mktemp("spare")) as server:
+        yield server
+
+
+@pytest.fixture
+def fresh(browser: Browser, real_workspace: Path, tmp_path: Path) -> Iterator[Server]:
+    """One for a test that starts a run, also when it is tried once more."""
+    with without_runs(real_workspace, tmp_path) as server:
+        yield server
+
+
+def test_a_run_started_here_survives_a_reload_and_can_be_cancelled(browser: Browser, fresh: Server) -> None:
+    with viewing(browser, fresh) as view:
         view.go("runs?new=1")
         view.see("No run yet")
         fill(view, "Sites", "mlp.20")
@@ -56,7 +71,7 @@ def test_a_run_started_here_survives_a_reload_and_can_be_cancelled(browser: Brow
         expect(view.page.locator(".na-state")).to_have_text("cancelled", timeout=PATIENCE)
         expect(view.page.get_by_role("button", name="Resume")).to_be_visible()
         view.check()
-    (run,) = Registry(Workspace.open(spare.workspace)).list()
+    (run,) = Registry(Workspace.open(fresh.workspace)).list()
     assert (run.state, run.total) == ("cancelled", LONG)
 
 
