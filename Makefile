@@ -31,7 +31,7 @@ run: $(RUN_STAMP)
 setup: $(RUN_STAMP)
 
 test: $(DEV_STAMP)
-	$(PY) -m pytest $(ARGS)
+	$(PY) -m pytest -n 2 --dist loadfile $(ARGS)
 
 check: $(DEV_STAMP)
 	$(PY) -m ruff check .

@@ -15,7 +15,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -32,6 +32,7 @@ from core.index.codes import CodeWriter
 from core.index.reader import ShareReader
 from core.index.sketch import Sketch
 from core.subject.info import subject_folder
+from core.subject.lanes import Lanes
 from core.subject.load import load_subject
 from core.subject.subject import Subject
 from core.subject.tokenizer import SubjectTokenizer
@@ -61,38 +62,57 @@ def rows(piece: Slice, number: int) -> torch.Tensor:
     return torch.from_numpy(piece.tokens[number * BLOCK : (number + 1) * BLOCK].astype(np.int64))
 
 
+@dataclass(frozen=True)
+class Variant:
+    """Reading as many blocks as are read at a time, into one dictionary's sketch and codes."""
+
+    reader: ShareReader
+    sketches: dict[Site, Sketch]
+    codes: CodeWriter
+    together: int
+
+    def __call__(self, first: int) -> None:
+        with self.reader.lanes:
+            self.reader.add_blocks(self.sketches, first, self.together, self.codes)
+
+
 def measure(rounds: int, warm: int, sizes: list[int]) -> dict[str, object]:
     """Ratios to the bare pass for each number of units, and the share of non-zero codes."""
     with tempfile.TemporaryDirectory() as folder:
         workspace = Workspace.open(folder)
         subject = load_subject(workspace, "default")
         vocab = Vocab.load(subject_folder(workspace, subject.info.slug) / "vocab.parquet")
-        piece = build_slice(workspace, CorpusSpec("embedded", warm + rounds * BLOCK), SubjectTokenizer(subject, vocab))
+        together = len(Lanes(subject))
+        warm -= warm % (BLOCK * together)
+        piece = build_slice(workspace, CorpusSpec("embedded", warm + rounds * BLOCK * together), SubjectTokenizer(subject, vocab))
         stream = subject.capture(rows(piece, 0), [SITE])[SITE].flatten(0, 1).float()
-        variants: dict[str, Callable[[int], None]] = {"bare": lambda number: subject.read(rows(piece, number), {SITE: lambda _: None})}
+
+        def bare(first: int) -> None:
+            for number in range(first, first + together):
+                subject.read(rows(piece, number), {SITE: lambda _: None})
+
+        variants: dict[str, Callable[[int], None]] = {"bare": bare}
         found: dict[str, object] = {"machine": machine(), "threads": torch.get_num_threads(), "rounds": rounds, "warm_contexts": warm}
-        with ThreadPoolExecutor(max(1, torch.get_num_threads())) as pool:
-            for units in sizes:
-                basis = planted(subject, stream, units)
-                reader = ShareReader(Path(folder), subject, piece, vocab, "bench", {SITE: basis}, BLOCK)
-                sketches = {SITE: Sketch(str(SITE), "bench", units, reader.contexts)}
-                codes = CodeWriter(Path(folder) / str(units), 0, 0)
-                for number in range(warm // BLOCK):
-                    reader.add_block(sketches, number, pool, codes)
-                found[f"l0_{units}"] = float((basis.read(stream) != 0).sum(1).float().mean())
-                codes.flush(warm // BLOCK)
-                variants[str(units)] = lambda number, reader=reader, sketches=sketches, codes=codes: reader.add_block(
-                    sketches, number, pool, codes
-                )
-            wall: dict[str, list[float]] = {name: [] for name in variants}
-            cpu: dict[str, list[float]] = {name: [] for name in variants}
-            for turn in range(rounds):
-                names = list(variants)
-                for name in names[turn % len(names) :] + names[: turn % len(names)]:
-                    start, used = time.perf_counter(), time.process_time()
-                    variants[name](warm // BLOCK + turn)
-                    wall[name].append(time.perf_counter() - start)
-                    cpu[name].append(time.process_time() - used)
+        for units in sizes:
+            basis = planted(subject, stream, units)
+            reader = ShareReader(Path(folder), subject, piece, vocab, "bench", {SITE: basis}, BLOCK)
+            sketches = {SITE: Sketch(str(SITE), "bench", units, reader.contexts)}
+            codes = CodeWriter(Path(folder) / str(units), 0, 0)
+            variant = Variant(reader, sketches, codes, together)
+            for number in range(0, warm // BLOCK, together):
+                variant(number)
+            found[f"l0_{units}"] = float((basis.read(stream) != 0).sum(1).float().mean())
+            codes.flush(warm // BLOCK)
+            variants[str(units)] = variant
+        wall: dict[str, list[float]] = {name: [] for name in variants}
+        cpu: dict[str, list[float]] = {name: [] for name in variants}
+        for turn in range(rounds):
+            names = list(variants)
+            for name in names[turn % len(names) :] + names[: turn % len(names)]:
+                start, used = time.perf_counter(), time.process_time()
+                variants[name](warm // BLOCK + turn * together)
+                wall[name].append(time.perf_counter() - start)
+                cpu[name].append(time.process_time() - used)
         tokens = int(piece.lengths[warm:].astype(int).sum()) / rounds
         found["bare_tokens_per_second"] = tokens / statistics.median(wall["bare"])
         for units in sizes:

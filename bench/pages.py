@@ -26,6 +26,7 @@ import numpy as np
 
 from bench import browser
 from bench.dashboard import Dashboard, await_model_process, borrow, command, cpu_seconds, make_index, serving, settle
+from bench.figures import spread, table, timed
 from bench.machine import load, machine
 from bench.viewer import Crowd, Viewer, crowd
 from core.runs.registry import Registry, Run
@@ -246,42 +247,15 @@ def _lookups(workspace: Workspace, index: IndexInfo, size: Size) -> dict[str, An
             "explore_text_common_ms": lambda: explore(cache, index.run, text="the"),
             "explore_top_token_ms": lambda: explore(cache, index.run, token="because"),
         }
-        found: dict[str, Any] = {name: spread([_timed(ask) for _ in range(10)]) for name, ask in asked.items()}
+        found: dict[str, Any] = {name: spread([timed(ask) for _ in range(10)]) for name, ask in asked.items()}
     finally:
         cache.close()
     units = _units(index, size.lookups + 1, 3)
     load_unit(workspace, units[0])
     used = time.process_time()
-    found["load_unit_ms"] = spread([_timed(lambda unit=unit: load_unit(workspace, unit)) for unit in units[1:]])
+    found["load_unit_ms"] = spread([timed(lambda unit=unit: load_unit(workspace, unit)) for unit in units[1:]])
     found["load_unit_cpu_ms"] = round(1000 * (time.process_time() - used) / size.lookups, 2)
     return found
-
-
-def _timed(ask: Callable[[], object]) -> float:
-    """Milliseconds."""
-    begin = time.perf_counter()
-    ask()
-    return 1000 * (time.perf_counter() - begin)
-
-
-def spread(values: list[float]) -> dict[str, float]:
-    """How many, median, 95th percentile and largest."""
-    if not values:
-        return {"n": 0}
-    levels = {name: round(float(np.percentile(values, level)), 1) for name, level in (("median", 50), ("p95", 95), ("max", 100))}
-    return {"n": len(values), **levels}
-
-
-def table(found: dict[str, Any], prefix: str = "") -> str:
-    """The figures for people, one a line."""
-    lines = ""
-    for name, value in found.items():
-        if isinstance(value, dict) and "median" not in value:
-            lines += table(value, f"{prefix}{name}: ")
-        else:
-            text = "  ".join(f"{key} {part}" for key, part in value.items()) if isinstance(value, dict) else str(value)
-            lines += f"{prefix + name:<56} {text}\n"
-    return lines
 
 
 def main() -> int:

@@ -8,9 +8,7 @@ run and over the same texts: PyPI `bm25s` asked for the best 25 without completi
 
 import argparse
 import json
-import shutil
 import sys
-import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -21,6 +19,7 @@ import pyarrow as pa
 import pyarrow.compute
 import pyarrow.parquet as pq
 
+from bench.figures import scratch_workspace, spread, table, timed
 from bench.machine import machine
 from core.findings.findings import Findings
 from core.findings.search.part import Part
@@ -50,11 +49,8 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, default=None, help="where to work (removed afterwards); a temporary folder by default")
     parser.add_argument("--json", action="store_true")
     choice = parser.parse_args()
-    folder = Path(tempfile.mkdtemp(prefix="search-scale-", dir=choice.folder))
-    try:
-        found = {"machine": machine(), **measure(Workspace.open(folder), choice.units, choice.questions)}
-    finally:
-        shutil.rmtree(folder)
+    with scratch_workspace("search-scale-", choice.folder) as workspace:
+        found = {"machine": machine(), **measure(workspace, choice.units, choice.questions)}
     sys.stdout.write(json.dumps(found, indent=1) + "\n" if choice.json else table(found))
 
 
@@ -142,30 +138,6 @@ def drawn(rng: np.random.Generator, words: list[str], count: int) -> str:
     if rng.random() < 0.5:
         chosen[-1] = chosen[-1][: max(2, len(chosen[-1]) - 2)]
     return " ".join(chosen)
-
-
-def timed(ask: Callable[[], object]) -> float:
-    """Milliseconds."""
-    begin = time.perf_counter()
-    ask()
-    return 1000 * (time.perf_counter() - begin)
-
-
-def spread(values: list[float]) -> dict[str, float]:
-    levels = {name: round(float(np.percentile(values, level)), 1) for name, level in (("median", 50), ("p95", 95), ("max", 100))}
-    return {"n": len(values), **levels}
-
-
-def table(found: dict[str, Any], before: str = "") -> str:
-    """The figures for people."""
-    lines = ""
-    for name, value in found.items():
-        if isinstance(value, dict) and "median" not in value:
-            lines += table(value, f"{name}: ")
-        else:
-            text = "  ".join(f"{key} {part}" for key, part in value.items()) if isinstance(value, dict) else str(value)
-            lines += f"{before + name:<40} {text}\n"
-    return lines
 
 
 def unit_name(number: int) -> str:

@@ -8,9 +8,7 @@ Token positions are written for the first layer only: nothing timed here reads t
 
 import argparse
 import json
-import shutil
 import sys
-import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -21,6 +19,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from bench.figures import levels, scratch_workspace, timed
 from core.index.bins import BINS, ZERO_BIN
 from core.store.cache import Cache
 from core.store.picks import random_interesting, worth_a_look
@@ -53,11 +52,8 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, default=None, help="where to work (removed afterwards); a temporary folder by default")
     parser.add_argument("--json", action="store_true")
     choice = parser.parse_args()
-    folder = Path(tempfile.mkdtemp(prefix="store-scale-", dir=choice.folder))
-    try:
-        found = measure(Workspace.open(folder), choice.layers, choice.width, choice.contexts)
-    finally:
-        shutil.rmtree(folder)
+    with scratch_workspace("store-scale-", choice.folder) as workspace:
+        found = measure(workspace, choice.layers, choice.width, choice.contexts)
     sys.stdout.write(json.dumps(found, indent=1) + "\n" if choice.json else table(found))
 
 
@@ -114,21 +110,10 @@ def measure(workspace: Workspace, n_layers: int, width: int, contexts: int) -> d
         "cache_bytes": size,
         "cache_bytes_a_unit": round(size / units),
         "load_unit_cpu_ms": round(busy, 2),
-        "load_unit_ms": spread(singles),
-        "load_unit_same_layer_ms": spread(nexts),
+        "load_unit_ms": levels(singles, 2),
+        "load_unit_same_layer_ms": levels(nexts, 2),
         "query_median_ms": {name: round(value, 1) for name, value in queries.items()},
     }
-
-
-def timed(ask: Callable[[], object]) -> float:
-    """Milliseconds."""
-    started = time.perf_counter()
-    ask()
-    return 1000 * (time.perf_counter() - started)
-
-
-def spread(values: list[float]) -> dict[str, float]:
-    return {name: round(float(np.percentile(values, level)), 2) for name, level in (("median", 50), ("p95", 95), ("max", 100))}
 
 
 def table(found: dict[str, Any]) -> str:

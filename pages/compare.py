@@ -58,7 +58,7 @@ except compare_units.WrongUnits as error:
     if error.rest:
         compare_units.without(error.rest)
     st.stop()
-compare_units.unit_field(server, units)
+compare_units.add_field(server, units)
 try:
     if len(units) < LEAST:
         fewer(server, units)

@@ -7,6 +7,8 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 os.environ["HF_HUB_OFFLINE"] = "1"  # before anything imports huggingface_hub, which reads it once
+# Before anything imports torch: several tests run at a time, and threads that wait by spinning would keep the others from the cores.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 from core.workspace import Workspace
 

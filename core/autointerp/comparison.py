@@ -1,5 +1,6 @@
 """Ways of explaining compared over the same units: mean scores with intervals, and paired differences."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -20,6 +21,20 @@ class Mean:
     value: float
     low: float
     high: float
+
+
+def figure(value: float) -> str:
+    """A correlation with two digits and a real minus; “–” where undefined."""
+    return f"{value:.2f}".replace("-0.00", "0.00").replace("-", "−") if math.isfinite(value) else "–"
+
+
+def spanned(one: Mean, *, sign: bool = False, between: tuple[str, str] = (" [", "]")) -> str:
+    """`0.52 [0.45, 0.58]`, or a dash. sign: a plus stands before what is above zero. between: what the interval stands between."""
+    if not math.isfinite(one.value):
+        return "–"
+    plus = "+" if sign and one.value > 0 else ""
+    ends = f"{between[0]}{figure(one.low)}, {figure(one.high)}{between[1]}" if math.isfinite(one.low) else ""
+    return f"{plus}{figure(one.value)}{ends}"
 
 
 def means(values: npt.ArrayLike, seed: int = 0) -> list[Mean]:

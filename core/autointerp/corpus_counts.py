@@ -6,7 +6,9 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from core.autointerp.pattern import fold
 from core.store.texts import SliceText
+from core.vocab import Vocab
 
 Ints = npt.NDArray[np.int64]
 ORDERS = 3
@@ -45,6 +47,7 @@ class SliceCounts:
         self.codes, self.ids = tuple(codes), tuple(ids)
         without = (np.searchsorted(codes[order - 1], codes[order] // self.base) for order in range(1, ORDERS))
         self.shorter = (np.zeros(len(codes[0]), np.int64), *without)
+        self._words: tuple[Vocab, Ints, list[str]] | None = None
         self._counts = tuple(np.bincount(place, minlength=len(known)) for place, known in zip(ids, codes, strict=True))
 
     def grams(self, contexts: npt.ArrayLike, positions: npt.ArrayLike) -> Grams:
@@ -88,6 +91,18 @@ class SliceCounts:
             codes, left = np.divmod(codes, self.base)
             columns.append(left.tolist())
         return list(zip(*columns, codes.tolist(), strict=True))
+
+    def words(self, vocab: Vocab) -> tuple[Ints, list[str]]:
+        """The words (see `fold`) of the single tokens, made once for a vocabulary: the place of each token's among them, and the words.
+
+        As `codes[0]` has the tokens; that of no gram is the word 0 as well.
+        """
+        if self._words is None or self._words[0] is not vocab:
+            places: dict[str, int] = {}
+            pieces = vocab.pieces(self.codes[0][1:].tolist())
+            numbers = [places.setdefault(fold(piece), len(places)) for piece in pieces]
+            self._words = vocab, np.array([0, *numbers], np.int64), list(places)
+        return self._words[1:]
 
     def codes_of(self, grams: Sequence[tuple[int, ...]]) -> Ints:
         """The codes of grams of one length, each in reading order; −1 where a token does not occur in the slice's range."""

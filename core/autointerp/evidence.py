@@ -1,7 +1,7 @@
 """What is known of a unit, dealt out: records to explain from, records to score on, and the positions a pattern may be fitted to."""
 
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -11,7 +11,8 @@ import numpy.typing as npt
 from core.autointerp.corpus_counts import SliceCounts
 from core.autointerp.explanation import Example, Text
 from core.autointerp.fit import Labelled, gather
-from core.autointerp.reading import Reading
+from core.autointerp.gram_sums import Arranged
+from core.autointerp.reading import Reading, check_text
 from core.autointerp.request import ExplainerChoice, Setting
 from core.autointerp.splits import Split, Splits, example, split_records, with_activity
 from core.errors import AtlasError
@@ -24,6 +25,8 @@ from core.vocab import Vocab
 from core.workspace import Workspace
 
 _REMEMBERED = 256
+_AT_HAND = 8
+"""Evidence that is kept with its arrays as long as a second reading."""
 QUANTILE_BANDS = ("q3", "q2", "q1", "q0")
 UNSEEING = ("by-hand", "logit-effect")
 """Explainers that are given no activations."""
@@ -41,7 +44,7 @@ class Evidence:
     vocab: Vocab
     counts: SliceCounts
     splits: Splits
-    reading: Reading | None = None
+    arranged: Arranged | None = None
 
     @cached_property
     def excluded(self) -> npt.NDArray[np.int64]:
@@ -59,7 +62,7 @@ class Evidence:
     @cached_property
     def labelled(self) -> Labelled:
         """Every known activation outside the held-out documents."""
-        return gather(self.view, self.counts, self.free, self.excluded, self.reading)
+        return gather(self.view, self.counts, self.free, self.excluded, self.arranged)
 
     def scored_on(self, split: Split) -> list[Example]:
         """The records of a split, the top ones first."""
@@ -106,7 +109,8 @@ class Library:
     def __init__(self, workspace: Workspace) -> None:
         self.workspace = workspace
         self._counts: dict[tuple[str, int], SliceCounts] = {}
-        self._readings: dict[str, Reading] = {}
+        self._readings: dict[str, Arranged] = {}
+        self._evidence: OrderedDict[tuple[UnitName, str, int, bool, str], Evidence] = OrderedDict()
         self._views: OrderedDict[tuple[UnitName, str], UnitView] = OrderedDict()
 
     def evidence(self, unit: UnitName, setting: Setting) -> Evidence:
@@ -115,8 +119,21 @@ class Library:
         An earlier explanation is scored on no document that it may have been made from, whatever was held out then.
         """
         name, index = self.locate(unit, setting)
-        view = self._view(name, index.run)
-        counts = self.counts(view.index)
+        # All that evidence depends on: most settings of a run, and a unit and its neighbour's shuffled control, share theirs.
+        given = setting.explainer.given if setting.explainer.name == "given" else ""
+        key = (name, index.run, setting.each, setting.active_only, given)
+        found = self._evidence.get(key)
+        if found is None:
+            found = self._evidence[key] = self._deal_out(name, index.run, setting)
+            if len(self._evidence) > _AT_HAND:
+                self._evidence.popitem(last=False)
+        self._evidence.move_to_end(key)
+        return found
+
+    def _deal_out(self, name: UnitName, run: str, setting: Setting) -> Evidence:
+        view = self._view(name, run)
+        arranged = self._readings.get(view.index.run)
+        counts = self.counts(view.index) if arranged is None else arranged.counts
         random: Sequence[Record] = view.bands.get("random", [])
         if setting.active_only:
             spread = zip(*(view.bands.get(band, []) for band in reversed(QUANTILE_BANDS)), strict=False)
@@ -124,19 +141,16 @@ class Library:
         splits = split_records(view.bands.get("top", []), random, setting.each)
         if setting.explainer.name == "given":
             splits = splits.without(self._seen(setting.explainer.given))
-        return Evidence(view, load_vocab(self.workspace, name.subject), counts, splits, self._readings.get(view.index.run))
+        return Evidence(view, load_vocab(self.workspace, name.subject), counts, splits, arranged)
 
     def add(self, run: str, reading: Reading) -> None:
         """Use a second reading of an index run in all evidence from now on."""
-        self._readings[run] = reading
+        self._readings[run] = Arranged(reading)
+        self._evidence.clear()
 
     def counts(self, index: IndexInfo) -> SliceCounts:
         """The counts of an index's slice, made once."""
-        if index.excerpt:
-            raise AtlasError(
-                f"{index.run} was imported with only the text of its own records, and explaining counts the tokens of the whole text: "
-                "explain these units where they were indexed."
-            )
+        check_text(index)
         identity, first = str(index.slice["id"]), int(index.slice["bos"])
         if (identity, first) not in self._counts:
             self._counts[identity, first] = SliceCounts(load_slice(self.workspace, identity), first)
@@ -156,18 +170,21 @@ class Library:
         draw = np.random.default_rng([seed, name.index]).integers(width - 1)
         return UnitName(unit.subject, unit.site, unit.basis, int(draw + (draw >= name.index)))
 
-    def _seen(self, identity: str) -> set[str]:
-        """The documents that an earlier explanation may have been made from: those that were not held out then. Raises AtlasError.
+    def _seen(self, identity: str) -> Callable[[str], bool]:
+        """Whether an earlier explanation may have been made from a document: one that was not held out then. Raises AtlasError.
 
-        None for a person's words and for what was read off the output side. An explanation that was itself given, or revised, was made
-        from more than one run's records; its own setting leads back to the first.
+        From none for a person's words and for what was read off the output side. A second reading may have gone on to any document of the
+        source. An explanation that was itself given, or revised, was made from more than one run's records; its own setting leads back
+        to the first.
         """
         made = load_explanation(self.workspace, identity)
         if made.explainer in UNSEEING and "arm" not in made.recipe:
-            return set()
+            return lambda _: False
         before = self.evidence(made.unit, replace(Setting.from_json(made.settings), index=made.index))
         held = {record.document for record in before.splits.held_out()}
-        return set(before.counts.text.document_ids) - held
+        if made.recipe.get("read_again"):
+            return lambda document: document not in held
+        return (set(before.counts.text.document_ids) - held).__contains__
 
     def _view(self, name: UnitName, run: str) -> UnitView:
         key = (name, run)

@@ -39,6 +39,8 @@ def pattern_explanation(evidence: Evidence) -> Explanation:
     strong = np.unique(labelled.contexts[labelled.strong])
     text = put_into_words(pattern, evidence.counts, strong, evidence.vocab)
     recipe: dict[str, Any] = {"positions": len(labelled), "read_again": labelled.reading is not None, "rules": len(pattern.rules)}
+    if labelled.reading is not None:
+        recipe["reading"] = dict(labelled.reading.recipe)
     return Explanation(evidence.view.name, text, "pattern", "pattern", pattern, recipe)
 
 

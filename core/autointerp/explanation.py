@@ -61,7 +61,8 @@ class Explanation:
 class Simulation:
     """What a simulator expects on each token of one text.
 
-    values: [tokens], expected activations; all NaN when it failed. scale: `tenths` for 0 to 10, `activation` for the unit's own scale.
+    values: [tokens], expected activations; all NaN when it failed. scale: `tenths` for 0 to 10 (a sentence: −10 to 10), `activation` for
+    the unit's own scale.
     probabilities: [tokens, 11] over the integers 0 to 10, or None when the simulator gives none. failed: why there is no answer, else "".
     """
 

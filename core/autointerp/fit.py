@@ -9,16 +9,16 @@ the weight of its context. All contexts share one half of the weight evenly, the
 there. N, k, S and r are sums of weights. A token lookup table weighs all contexts alike.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from core.autointerp.corpus_counts import ORDERS, SliceCounts
-from core.autointerp.pattern import Pattern, fold
+from core.autointerp.gram_sums import Arranged, add, estimate
+from core.autointerp.pattern import Pattern
 from core.autointerp.reading import Reading
 from core.store.units import Record, UnitView
 from core.vocab import Vocab
@@ -29,6 +29,7 @@ Bools = npt.NDArray[np.bool_]
 MOST_RULES = 20_000
 """A pattern keeps the rules that remove most squared error: the others fall back on shorter ones."""
 MOST_WORDS = 2_000
+_EACH = 16
 DIGITS = 4
 """Significant digits of a stored mean."""
 
@@ -37,7 +38,7 @@ DIGITS = 4
 class Labelled:
     """Token positions with the unit's activation, [positions] each, none in an excluded document.
 
-    strong: those among the unit's strongest. allowed [contexts of the slice]: those whose document is not excluded. peaks [contexts]: the
+    strong: those among the unit's strongest. allowed [contexts of the text]: those whose document is not excluded. peaks [contexts]: the
     unit's largest activation there; 0 where it is lower, or not known. The rest are the positions of a second reading: `sample`
     [positions of the reading], with `usable` marking what is neither excluded nor among the strongest; None without one.
     """
@@ -48,9 +49,13 @@ class Labelled:
     strong: Bools
     allowed: Bools
     peaks: Floats
-    reading: Reading | None = None
+    arranged: Arranged | None = None
     sample: npt.NDArray[np.float32] | None = None
     usable: Bools | None = None
+
+    @property
+    def reading(self) -> Reading | None:
+        return None if self.arranged is None else self.arranged.reading
 
     def __len__(self) -> int:
         return len(self.values) + (0 if self.usable is None else int(self.usable.sum()))
@@ -68,18 +73,7 @@ class Labelled:
         return self.even + squares * (self.even.sum() / total) if total > 0 else self.even
 
 
-@dataclass(frozen=True)
-class _Sums:
-    """Of each gram, as `counts.codes` has them: the weight of its labelled positions among the strongest with their weighted sum, and those
-    of the others."""
-
-    strong: Floats
-    strong_sum: Floats
-    weak: Floats
-    weak_sum: Floats
-
-
-def gather(view: UnitView, counts: SliceCounts, records: Collection[Record], excluded: Ints, reading: Reading | None = None) -> Labelled:
+def gather(view: UnitView, counts: SliceCounts, records: Collection[Record], excluded: Ints, arranged: Arranged | None = None) -> Labelled:
     """Everything known of the unit outside the documents `excluded`."""
     strong, sampled = view.positions("strong"), view.positions("sampled")
     contexts = [strong.contexts.astype(np.int64), sampled.contexts.astype(np.int64)]
@@ -99,64 +93,108 @@ def gather(view: UnitView, counts: SliceCounts, records: Collection[Record], exc
     forbidden[excluded] = True
     allowed = ~forbidden[counts.text.document]
     kept = kept[allowed[all_contexts[kept]]]
-    known = None if reading is None else reading.of(view.name)
+    known = None if arranged is None else arranged.reading.of(view.name)
     usable: Bools | None = None
-    if reading is not None and known is not None:
+    if arranged is not None and known is not None:
         # What the reading has as well counts there; the strongest positions are known exactly and count here.
-        again = (kept >= len(strong.contexts)) & np.isin(all_contexts[kept], reading.contexts)
-        kept = kept[~again]
-        usable = ~forbidden[reading.documents]
-        usable[reading.places(contexts[0], positions[0])] = False
-        there, highest = reading.peaks(known)
-        peaks[there] = np.maximum(peaks[there], highest)
+        was_read = np.zeros(len(counts.text), bool)
+        was_read[arranged.contexts] = True
+        kept = kept[(kept < len(strong.contexts)) | ~was_read[all_contexts[kept]]]
+        usable = np.repeat(allowed[arranged.contexts], np.diff(np.append(arranged.begins, len(known))))
+        usable[arranged.reading.places(contexts[0], positions[0])] = False
+        if len(known):
+            peaks[arranged.contexts] = np.maximum(peaks[arranged.contexts], np.maximum.reduceat(known, arranged.begins))
     return Labelled(
         all_contexts[kept], all_positions[kept], all_values[kept], kept < len(strong.contexts), allowed, peaks,
-        None if usable is None else reading, known, usable,
+        None if usable is None else arranged, known, usable,
     )  # fmt: skip
 
 
 def fit(labelled: Labelled, counts: SliceCounts, vocab: Vocab) -> Pattern:
     """The pattern of a unit: grams of up to ORDERS tokens."""
-    rules, level = _rules(labelled, counts, ORDERS, labelled.peaked, 2.0)
-    words: dict[str, list[float]] = {}
-    singles = [ids for ids in rules if len(ids) == 1]
-    for ids, piece in zip(singles, vocab.pieces([ids[0] for ids in singles]), strict=True):
-        words.setdefault(fold(piece), []).append(rules[ids])
-    short = _short(np.array([level, *(sum(found) / len(found) for found in words.values())])).tolist()
-    means = dict(zip(words, short[1:], strict=True))
-    best = sorted(means, key=lambda word: -abs(means[word] - level))[:MOST_WORDS]
-    return Pattern(rules, {word: means[word] for word in best}, short[0])
+    found, level = _rules(labelled, counts, ORDERS, labelled.peaked, 2.0)
+    singles, means = found[0]
+    number_of, words = counts.words(vocab)
+    # In the order of their first tokens, so that what is kept of equals does not depend on the vocabulary.
+    numbers, first, at = np.unique(number_of[singles], return_index=True, return_inverse=True)
+    word_means = _short(np.bincount(at, means, len(numbers)) / np.bincount(at, minlength=len(numbers)))
+    best = np.lexsort((first, -np.abs(word_means - level)))[:MOST_WORDS]
+    kept = dict(zip((words[number] for number in numbers[best]), word_means[best].tolist(), strict=True))
+    return Pattern(_by_ids(found, counts), kept, float(_short(np.array([level]))[0]))
 
 
 def fit_lookup(labelled: Labelled, counts: SliceCounts) -> Pattern:
     """The token lookup table of Bills et al. 2023: each token's mean activation, and the unit's level for all others."""
-    rules, level = _rules(labelled, counts, 1, labelled.even, 1.0)
-    return Pattern(rules, {}, level)
+    found, level = _rules(labelled, counts, 1, labelled.even, 1.0)
+    return Pattern(_by_ids(found, counts), {}, level)
 
 
-def _rules(
-    labelled: Labelled, counts: SliceCounts, orders: int, weights: Floats, once: float
-) -> tuple[dict[tuple[int, ...], float], float]:
-    """The rules that change most, and the level elsewhere. weights: of contexts. once: what one of them weighs on average."""
-    level = _level(labelled, weights)
-    shorter_mean, shorter_rest = np.full(1, level), np.full(1, level)
-    everywhere = np.repeat(weights, np.diff(counts.text.offsets))
-    found: list[tuple[Ints, Floats, Floats]] = []
-    for order in range(orders):
-        sums, shorter = _sums(labelled, counts, order, weights), counts.shorter[order]
-        n = np.maximum(np.bincount(counts.ids[order], everywhere, len(counts.codes[order])), sums.strong + sums.weak)
-        rest = (sums.weak_sum + shorter_rest[shorter]) / (sums.weak + 1)
-        mean = (sums.strong_sum + (n - sums.strong) * rest + once * shorter_mean[shorter]) / (n + once)
-        known = np.flatnonzero((sums.strong + sums.weak > 0) & (counts.codes[order] >= 0))
-        found.append((known, mean[known], (n * (mean - shorter_mean[shorter]) ** 2)[known]))
-        shorter_mean, shorter_rest = mean, rest
-    gains = np.concatenate([gain for *_, gain in found])
-    least = np.partition(gains, -MOST_RULES)[-MOST_RULES] if len(gains) > MOST_RULES else 0.0
+def _by_ids(found: Sequence[tuple[Ints, Floats]], counts: SliceCounts) -> dict[tuple[int, ...], float]:
     rules: dict[tuple[int, ...], float] = {}
-    for order, (known, mean, gain) in enumerate(found):
-        kept = gain >= least
-        rules.update(zip(counts.tokens_of(order, counts.codes[order][known[kept]]), _short(mean[kept]).tolist(), strict=True))
-    return rules, level
+    for order, (grams, means) in enumerate(found):
+        rules.update(zip(counts.tokens_of(order, counts.codes[order][grams]), means.tolist(), strict=True))
+    return rules
+
+
+def _rules(labelled: Labelled, counts: SliceCounts, orders: int, weights: Floats, once: float) -> tuple[list[tuple[Ints, Floats]], float]:
+    """For each order the grams, as places in `counts.codes`, whose rules change most, with their means; and the level elsewhere.
+
+    weights: of contexts. once: what one of them weighs on average.
+    """
+    places = counts.text.offsets[labelled.contexts] + labelled.positions
+    weight, strong = weights[labelled.contexts], labelled.strong
+    weak_sums = _read(labelled, counts, orders, weights)
+    unknown, unknown_weights = _unknown(labelled, counts, weights, places)
+    level = _level(labelled, weights, weak_sums[0])
+    before = np.full((1, 2), level)
+    found: list[tuple[Floats, Floats]] = []
+    for order, sums in enumerate(weak_sums):
+        ids = counts.ids[order]
+        add(ids[places[~strong]], weight[~strong], labelled.values[~strong], sums)
+        grams, at = np.unique(ids[places[strong]], return_inverse=True)
+        strong_sums = np.zeros((len(grams), 2))
+        add(at, weight[strong], labelled.values[strong], strong_sums)
+        missing = np.bincount(ids[unknown], unknown_weights, len(sums)) if len(unknown) else np.zeros(0)
+        gains = np.empty(len(sums)) if labelled.arranged is None else labelled.arranged.gains[order]
+        estimate(sums, missing, grams, strong_sums, counts.shorter[order], before, once, gains)
+        found.append((sums[:, 0], gains))
+        before = sums
+    least = _least([gains for _, gains in found])
+    kept = [(np.flatnonzero(gains >= least), means) for means, gains in found]
+    return [(grams, _short(means[grams])) for grams, means in kept], level
+
+
+def _read(labelled: Labelled, counts: SliceCounts, orders: int, weights: Floats) -> tuple[Floats, ...]:
+    """For each order the weight and the weighted sum of what was read again, [grams, 2]."""
+    if labelled.arranged is None or labelled.usable is None or labelled.sample is None:
+        return tuple(np.zeros((len(codes), 2)) for codes in counts.codes[:orders])
+    return labelled.arranged.add_up(orders, weights, labelled.usable, labelled.sample)
+
+
+def _unknown(labelled: Labelled, counts: SliceCounts, weights: Floats, places: Ints) -> tuple[Ints, Floats]:
+    """The tokens of the slice that were not read again, and what each weighs; 0 where the activation is known all the same."""
+    if labelled.arranged is None:
+        unknown = np.arange(len(counts.text.tokens))
+        weight = np.repeat(weights, np.diff(counts.text.offsets))
+    else:
+        unknown, weight = labelled.arranged.unread, weights[labelled.arranged.unread_contexts]
+    at = np.searchsorted(unknown, places)
+    weight[at[np.append(unknown, -1)[at] == places]] = 0
+    return unknown, weight
+
+
+def _least(gains: Sequence[Floats]) -> float:
+    """The gain that MOST_RULES grams have or surpass; 0 when there are fewer."""
+    if sum(map(len, gains)) <= MOST_RULES:
+        return 0.0
+    # Most gains are far too small. A bound from each sixteenth of them spares the partition those.
+    few = np.concatenate([part[::_EACH] for part in gains])
+    wanted = min(len(few), 2 * MOST_RULES // _EACH)
+    bound = max(0.0, float(np.partition(few, -wanted)[-wanted]))
+    large = np.concatenate([part[part >= bound] for part in gains])
+    if len(large) < MOST_RULES:
+        large = np.concatenate([part[part >= 0] for part in gains])
+    return float(np.partition(large, -MOST_RULES)[-MOST_RULES]) if len(large) > MOST_RULES else 0.0
 
 
 def _short(values: Floats) -> Floats:
@@ -167,28 +205,13 @@ def _short(values: Floats) -> Floats:
     return np.round(values * up / down) * down / up
 
 
-def _level(labelled: Labelled, weights: Floats) -> float:
-    """The mean over positions that are not among the strongest: of the reading if there is one, which is drawn evenly."""
-    if labelled.reading is not None and labelled.sample is not None and labelled.usable is not None:
-        counted = weights[labelled.reading.contexts] * labelled.usable
-        if counted.any():
-            return float(np.average(labelled.sample, weights=counted))
+def _level(labelled: Labelled, weights: Floats, read: Floats) -> float:
+    """The mean over positions that are not among the strongest: of the reading if there is one, which is drawn evenly.
+
+    read: of each token what was read again, its weight and its weighted sum, [tokens, 2].
+    """
+    weight, total = read.sum(axis=0)
+    if weight > 0:
+        return float(total / weight)
     counted = weights[labelled.contexts] * ~labelled.strong
     return float(np.average(labelled.values, weights=counted)) if counted.any() else 0.0
-
-
-def _sums(labelled: Labelled, counts: SliceCounts, order: int, weights: Floats) -> _Sums:
-    size = len(counts.codes[order])
-    here = counts.ids[order][counts.text.offsets[labelled.contexts] + labelled.positions]
-    weight = weights[labelled.contexts]
-
-    def total(ids: npt.NDArray[np.int32], weight: Floats, values: npt.NDArray[Any]) -> tuple[Floats, Floats]:
-        return np.bincount(ids, weight, size).astype(np.float64), np.bincount(ids, weight * values, size).astype(np.float64)
-
-    strong, strong_sum = total(here, weight * labelled.strong, labelled.values)
-    weak, weak_sum = total(here, weight * ~labelled.strong, labelled.values)
-    if labelled.reading is not None and labelled.sample is not None and labelled.usable is not None:
-        counted = weights[labelled.reading.contexts] * labelled.usable
-        more, more_sum = total(labelled.reading.grams[order], counted, labelled.sample)
-        weak, weak_sum = weak + more, weak_sum + more_sum
-    return _Sums(strong, strong_sum, weak, weak_sum)

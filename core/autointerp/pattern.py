@@ -7,6 +7,7 @@ spellings, and to the unit's level elsewhere.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import chain, groupby
 from typing import Any
 
 import numpy as np
@@ -48,13 +49,20 @@ class Pattern:
         return Pattern({ids: value for ids, value in self.rules.items() if len(ids) == 1}, {}, self.level)
 
     def to_json(self) -> dict[str, Any]:
-        rules = [[*key, value] for key, value in self.rules.items()]
-        return {"level": self.level, "rules": rules, "words": dict(self.words)}
+        """The rules by length, as columns: of the ids in reading order, then of the activations. Lists of few numbers would take long."""
+        columns: list[list[Any]] = []
+        for length, group in groupby(sorted(self.rules, key=len), key=len):
+            keys = list(group)
+            ids = list(chain.from_iterable(keys))
+            columns.append([*(ids[place::length] for place in range(length)), list(map(self.rules.__getitem__, keys))])
+        return {"level": self.level, "columns": columns, "words": dict(self.words)}
 
     @classmethod
     def from_json(cls, document: Mapping[str, Any]) -> "Pattern":
-        """Raises ValueError, KeyError or TypeError for what `to_json` did not write."""
-        rules = {tuple(int(token) for token in rule[:-1]): float(rule[-1]) for rule in document["rules"]}
+        """Raises ValueError, KeyError or TypeError for what `to_json` did not write. Reads `rules`, each a list, as once written, too."""
+        rules = {tuple(int(token) for token in rule[:-1]): float(rule[-1]) for rule in document.get("rules", ())}
+        for *ids, values in document["columns"] if "rules" not in document else ():
+            rules.update(zip(zip(*(map(int, column) for column in ids), strict=True), map(float, values), strict=True))
         return cls(rules, {str(word): float(value) for word, value in document["words"].items()}, float(document["level"]))
 
 

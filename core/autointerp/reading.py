@@ -1,33 +1,42 @@
-"""A second look at the text for some units: their activations on every token of a sample of contexts. Torch is imported when it is done.
+"""A second look at the text for some units: their activations on every token of many contexts. Torch is imported when it is done.
 
-The index keeps a few thousand positions of each unit. One pass over a sample of the same slice, for all units of a run together, gives
-tens of thousands, which is what rare tokens and left contexts need.
+The index keeps a few thousand positions of each unit. One pass over its slice, for all units of a run together, gives hundreds of
+thousands, which is what rare tokens and left contexts need. Where the slice has fewer tokens than are wanted, the same source is read
+on beyond its end: a pattern is learned from more text than the unit's records are drawn from.
 """
 
-from collections.abc import Callable, Collection
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
 from core.autointerp.corpus_counts import SliceCounts
+from core.corpus.spec import MAX_CONTEXTS, CorpusSpec
 from core.errors import AtlasError
 from core.store.catalog import IndexInfo
-from core.store.texts import SliceText, load_slice
+from core.store.texts import SliceText, load_slice, load_vocab
 from core.units import Site, UnitName
 from core.workspace import Workspace
 
+if TYPE_CHECKING:
+    from core.subject.subject import Subject
+
 Ints = npt.NDArray[np.int64]
-BLOCK = 32
-MOST_BYTES = 512 << 20
+BLOCK_TOKENS = 2048
+"""Tokens in a forward pass: more would no longer lie in the cache."""
+MOST_BYTES = 768 << 20
 """Activations kept in memory at most: with more units fewer tokens are read."""
 
 
 @dataclass(frozen=True)
 class Reading:
-    """Activations of some units on some positions of a slice, in the order of the slice: values [units, positions], float16."""
+    """Activations of some units on some positions of a text, in the order of the text: values [units, positions], float16.
+
+    counts: of the text, which begins with the index's slice and may go on beyond it.
+    """
 
     units: dict[UnitName, int]
     contexts: Ints
@@ -35,6 +44,8 @@ class Reading:
     documents: Ints
     values: npt.NDArray[np.float16]
     counts: SliceCounts
+    recipe: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    """What was read and how: the slice, tokens, dtype."""
 
     def of(self, unit: UnitName) -> npt.NDArray[np.float32] | None:
         """The unit's activation on each position, None when it was not read."""
@@ -58,11 +69,6 @@ class Reading:
         at = self.counts.text.offsets[self.contexts] + self.positions
         return tuple(ids[at] for ids in self.counts.ids)
 
-    def peaks(self, values: npt.NDArray[np.float32]) -> tuple[Ints, npt.NDArray[np.float32]]:
-        """The contexts that were read, ascending, and the largest of a unit's values in each."""
-        begins = np.flatnonzero(np.diff(self.contexts, prepend=-1))
-        return self.contexts[begins], np.maximum.reduceat(values, begins) if len(begins) else values
-
 
 def sample(text: SliceText, tokens: int) -> Ints:
     """Ranks of contexts with about `tokens` tokens in all, the same for every unit; drawn by the slice's length alone."""
@@ -76,27 +82,33 @@ def read_again(
     index: IndexInfo,
     units: Collection[UnitName],
     tokens: int,
-    counts: SliceCounts,
     on_block: Callable[[int, int], None],
+    room: int = MOST_BYTES,
 ) -> Reading:
-    """Read about `tokens` tokens of the index's slice for some of its units. on_block gets (done, total) contexts and may raise to stop.
+    """Read about `tokens` tokens of the index's text for some of its units; fewer, when there is no more text, or no room for the values.
 
-    Raises AtlasError: the model cannot be loaded, or is no longer the one that was indexed.
+    on_block gets (done, total) contexts, first of those cut, then of those read, and may raise to stop. room: bytes for the values.
+    Raises AtlasError: the index has no text but its records', the model cannot be loaded, or is no longer the one that was indexed.
     """
     import torch
 
     from core.bases.basis import basis_at
+    from core.subject.lanes import Lanes
     from core.subject.load import load_subject
     from core.subject.matmul import bfloat16_pays
 
     # Means over a sample are unsure by more than bfloat16 errs, and are of as much more text as it is faster.
+    check_text(index)
     dtype = "bfloat16" if bfloat16_pays() else str(index.provenance.get("dtype") or "float32")
     subject = load_subject(workspace, index.slug, dtype=dtype)
     if subject.info.weights_hash != index.subject["weights_hash"]:
         raise AtlasError(f"The model “{index.slug}” has other weights than the run “{index.run}” read: index it again.")
-    text = load_slice(workspace, str(index.slice["id"]))
     ordered = sorted(set(units))
-    ranks = sample(text, min(tokens, MOST_BYTES // (2 * max(1, len(ordered)))))
+    wanted = min(tokens, room // (2 * max(1, len(ordered))))
+    identity = _text(workspace, index, subject, wanted, on_block)
+    text = load_slice(workspace, identity)
+    counts = SliceCounts(text, int(index.slice["bos"]))
+    ranks = sample(text, wanted)
     by_site: dict[Site, list[int]] = {}
     for row, unit in enumerate(ordered):
         by_site.setdefault(unit.site, []).append(row)
@@ -105,35 +117,96 @@ def read_again(
     lengths = np.maximum(text.offsets[ranks + 1] - starts, 0)
     ends = np.cumsum(lengths)
     values = np.zeros((len(ordered), int(ends[-1]) if len(ends) else 0), np.float16)
-    # Longest first: contexts of one block are of about one length, so that little is padded.
-    by_length = np.argsort(-lengths, kind="stable")
-    for at in range(0, len(ranks), BLOCK):
-        chosen = by_length[at : at + BLOCK]
-        block = np.zeros((len(chosen), int(lengths[chosen].max()) + counts.first), np.int64)
-        for row, place in enumerate(chosen):
-            tokens_of = text.of(int(ranks[place]))
-            block[row, : len(tokens_of)] = tokens_of
+    columns = {site: torch.tensor([ordered[row].index for row in rows], device=subject.device) for site, rows in by_site.items()}
 
-        def keep(site: Site, chosen: Ints = chosen) -> Callable[[Any], None]:
-            rows = by_site[site]
-            wanted = torch.tensor([ordered[row].index for row in rows])
-
+    def task(chosen: Ints) -> Callable[["Subject"], None]:
+        def keep(site: Site) -> Callable[[Any], None]:
             def handler(activations: Any) -> None:
                 codes = bases[site].read(activations)
-                found = codes[..., wanted.to(codes.device)].float().clamp(-65504, 65504).to(torch.float16).cpu().numpy()
+                found = codes[..., columns[site]].float().clamp(-65504, 65504).to(torch.float16).cpu().numpy()
                 for i, place in enumerate(chosen):
                     length = int(lengths[place])
                     first = int(ends[place]) - length
-                    values[rows, first : first + length] = found[i, counts.first : counts.first + length].T
+                    values[by_site[site], first : first + length] = found[i, counts.first : counts.first + length].T
 
             return handler
 
-        subject.read(torch.from_numpy(block), {site: keep(site) for site in by_site})
-        on_block(min(at + BLOCK, len(ranks)), len(ranks))
+        def read(subject: "Subject") -> None:
+            block = np.zeros((len(chosen), int(lengths[chosen].max()) + counts.first), np.int64)
+            for row, place in enumerate(chosen):
+                tokens_of = text.of(int(ranks[place]))
+                block[row, : len(tokens_of)] = tokens_of
+            subject.read(torch.from_numpy(block), {site: keep(site) for site in by_site})
+
+        return read
+
+    blocks = _blocks(lengths + counts.first)
+    done = 0
+    with Lanes(subject) as lanes:
+        for at in range(0, len(blocks), len(lanes)):
+            together = blocks[at : at + len(lanes)]
+            lanes.run([task(chosen) for chosen in together])
+            done += sum(map(len, together))
+            on_block(done, len(ranks))
     contexts = np.repeat(ranks, lengths)
     positions = np.arange(values.shape[1]) - np.repeat(ends - lengths, lengths) + counts.first
     documents = text.document[contexts].astype(np.int64)
-    return Reading({unit: row for row, unit in enumerate(ordered)}, contexts, positions, documents, values, counts)
+    recipe = {"slice": identity, "tokens": len(contexts), "dtype": dtype}
+    return Reading({unit: row for row, unit in enumerate(ordered)}, contexts, positions, documents, values, counts, recipe)
+
+
+def check_text(index: IndexInfo) -> None:
+    """Raises AtlasError where an index has only the text of its own records."""
+    if index.excerpt:
+        raise AtlasError(
+            f"{index.run} was imported with only the text of its own records, and explaining counts the tokens of the whole text: "
+            "explain these units where they were indexed."
+        )
+
+
+def _text(workspace: Workspace, index: IndexInfo, subject: "Subject", tokens: int, on_block: Callable[[int, int], None]) -> str:
+    """The id of a slice that is the index's own and as much of its source beyond the end as makes `tokens` tokens.
+
+    The index's own where the source cannot be read, has no more text, or no longer begins with the text that was indexed.
+    """
+    from core.corpus.build import build_slice
+    from core.subject.tokenizer import SubjectTokenizer
+
+    identity = str(index.slice["id"])
+    own = load_slice(workspace, identity)
+    try:
+        spec = CorpusSpec.from_json(index.slice.get("spec"))
+        if not 0 < len(own.tokens) < tokens or len(own) < spec.contexts:  # the source had no more
+            return identity
+        more = replace(spec, contexts=min(MAX_CONTEXTS, -(-len(own) * tokens // len(own.tokens))))
+        tokenizer = SubjectTokenizer(subject, load_vocab(workspace, index.slug))
+        found = build_slice(workspace, more, tokenizer, lambda made, wanted, _: on_block(made, wanted))
+        return found.id if _begins_with(load_slice(workspace, found.id), own) else identity
+    except AtlasError:
+        return identity
+
+
+def _begins_with(text: SliceText, own: SliceText) -> bool:
+    """Whether all contexts of `own` come first in `text`, from the same documents under the same numbers."""
+    return (
+        len(text) >= len(own)
+        and np.array_equal(text.offsets[: len(own) + 1], own.offsets)
+        and np.array_equal(text.tokens[: len(own.tokens)], own.tokens)
+        and np.array_equal(text.document[: len(own)], own.document)
+        and text.document_ids[: len(own.document_ids)] == own.document_ids
+    )
+
+
+def _blocks(lengths: Ints) -> list[Ints]:
+    """Places of contexts, longest first, so that little is padded; each block of at most BLOCK_TOKENS tokens, or one context."""
+    by_length = np.argsort(-lengths, kind="stable")
+    blocks: list[Ints] = []
+    at = 0
+    while at < len(by_length):
+        size = max(1, BLOCK_TOKENS // max(1, int(lengths[by_length[at]])))
+        blocks.append(by_length[at : at + size])
+        at += size
+    return blocks
 
 
 def enough(units: int) -> int:
@@ -141,4 +214,4 @@ def enough(units: int) -> int:
     return min(MOST, EACH * units) if units >= MANY else 0
 
 
-MANY, EACH, MOST = 24, 2_048, 262_144
+MANY, EACH, MOST = 24, 2_048, 540_000

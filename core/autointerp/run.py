@@ -15,7 +15,7 @@ from core.autointerp.evidence import Library
 from core.autointerp.explanation import Explanation
 from core.autointerp.files import Outcome, find_parts, write_outcomes
 from core.autointerp.models import Models
-from core.autointerp.reading import enough, read_again
+from core.autointerp.reading import MOST_BYTES, enough, read_again
 from core.autointerp.request import ExplainRequest
 from core.autointerp.unit_work import Worker
 from core.errors import AtlasError
@@ -142,8 +142,8 @@ class _Run:
             index = load_index(self._workspace, run)
             try:
                 reading = read_again(
-                    self._workspace, index, units, tokens, self._library.counts(index),
-                    lambda done, total: self._progress.update(done, total, "", "contexts"),
+                    self._workspace, index, units, tokens, lambda done, total: self._progress.update(done, total, "", "contexts"),
+                    MOST_BYTES // len(wanted),
                 )  # fmt: skip
             except AtlasError as error:
                 if any(setting.explainer.read > 0 for setting in self._request.settings):

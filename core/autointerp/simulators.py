@@ -43,7 +43,7 @@ class SentenceSimulator:
     name = "sentence"
 
     def __init__(self) -> None:
-        self.recipe: dict[str, Any] = {}
+        self.recipe: dict[str, Any] = {"grammar": sentence.GRAMMAR}
 
     async def simulate(self, explanation: Explanation, text: Text) -> Simulation:
         return simulate_sentence(explanation.text, text)

@@ -4,7 +4,7 @@ Of 20 top records in order of strength, ranks 0, 4, 8, 12, 16 are for training, 
 for the test; random records go in turn to calibration, validation and test (Bills et al. 2023; Cunningham et al. 2023, appendix A).
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -34,9 +34,9 @@ class Splits:
         """Everything that an explainer may not see."""
         return (*self.calibration, *self.validation, *self.test)
 
-    def without(self, documents: Collection[str]) -> "Splits":
-        """The same without the held-out records of some documents."""
-        return Splits(self.train, *(tuple(record for record in self.of(split) if record.document not in documents) for split in SPLITS))
+    def without(self, seen: Callable[[str], bool]) -> "Splits":
+        """The same without the held-out records of the documents that were seen."""
+        return Splits(self.train, *(tuple(record for record in self.of(split) if not seen(record.document)) for split in SPLITS))
 
     def of(self, split: Split) -> tuple[Record, ...]:
         return {"calibration": self.calibration, "validation": self.validation, "test": self.test}[split]

@@ -21,7 +21,7 @@ from core.runs.registry import Registry, Run
 from core.store.catalog import find_unit, indexes, load_index
 from core.store.explained import load_explained
 from core.store.explained_ingest import places
-from core.store.explanation_view import ExplanationView, ScoreView, load_explanation
+from core.store.explanation_view import ExplanationView, ScoreView, load_explanation, load_scored
 from core.store.parts import read_columns
 from core.units import UnitName
 from core.workspace import Workspace
@@ -222,7 +222,7 @@ def carry_out(arguments: argparse.Namespace, workspace: Workspace, run: Run, *, 
     for sentence in take_in(workspace):
         note(sentence)
     found = load_explained(workspace, done.id)
-    views = _views(workspace, done.id)
+    views = _views(workspace, done.id) if with_records else load_scored(workspace, done.id)
     document = {
         **as_document(done),
         "study": found.study,
@@ -239,6 +239,7 @@ def carry_out(arguments: argparse.Namespace, workspace: Workspace, run: Run, *, 
 
 
 def _views(workspace: Workspace, run: str) -> list[ExplanationView]:
+    """The explanations of a run with what was simulated on each record."""
     found = load_explained(workspace, run)
     tables = [read_columns(found.path(part, "explanations"), ["explanation"]) for part in found.parts]
     identities = [identity for part in tables for identity in part.column("explanation").to_pylist()]

@@ -66,7 +66,12 @@ def _add_shared(parser: argparse.ArgumentParser) -> None:
         "--normalise", default="shown", help="0 to 10 by the maximum of the shown records or of the unit: shown or unit (shown)"
     )
     how.add_argument("--temperature", type=float, default=1.0, help="of a model that explains, 0 to 2 (1)")
-    how.add_argument("--read", type=int, default=-1, help="tokens that the pattern explainer reads again; 0 for none (as many as pay)")
+    how.add_argument(
+        "--read",
+        type=int,
+        default=-1,
+        help="tokens that the pattern explainer reads again, beyond the indexed text where that is shorter; 0 for none (as many as pay)",
+    )
     scoring = parser.add_argument_group("how to score")
     scoring.add_argument("--simulator", default="pattern", help=f"{', '.join(SIMULATORS)} (pattern)")
     scoring.add_argument("--logprobs", type=int, default=LOGPROBS, help=f"alternatives asked for at each token over HTTP ({LOGPROBS})")

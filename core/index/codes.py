@@ -36,8 +36,6 @@ class CodeWriter:
         """next_block: where the worker goes on; segments beyond it are of an attempt that was cut off, and are removed."""
         self._folder, self._share, self._next = run_dir / "codes", share, next_block
         self._found: dict[Site, list[tuple[Array, ...]]] = {}
-        self.held = 0
-        """Codes that wait for the next segment."""
         for folder, span in _segments(run_dir, share):
             if span[1] > next_block:
                 shutil.rmtree(folder)
@@ -48,7 +46,11 @@ class CodeWriter:
         counted = (place >= first) & (place < np.asarray(lengths)[:, None])
         context, position, unit, value = _nonzero(block, counted, int(_count(block, counted)))
         self._found.setdefault(site, []).append((unit, np.asarray(ranks, np.int32)[context], position, value))
-        self.held += len(unit)
+
+    @property
+    def held(self) -> int:
+        """Codes that wait for the next segment."""
+        return sum(len(unit) for pieces in self._found.values() for unit, *_ in pieces)
 
     def flush(self, next_block: int) -> None:
         """Write what was read up to `next_block` as a segment, whole or not at all."""
@@ -60,7 +62,7 @@ class CodeWriter:
                         pa.table(dict(zip(_COLUMNS, columns, strict=True))), folder / f"{site}.parquet", compression="zstd",
                         compression_level=1,
                     )  # fmt: skip
-        self._found, self._next, self.held = {}, next_block, 0
+        self._found, self._next = {}, next_block
 
 
 def codes_path(run_dir: Path, site: Site) -> Path:

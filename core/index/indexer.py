@@ -50,6 +50,10 @@ class Job:
     piece: Slice
     sites: dict[Site, Basis]
 
+    @property
+    def blocks(self) -> int:
+        return -(-len(self.piece) // self.request.block)
+
     def reader(self) -> ShareReader:
         return ShareReader(self.run_dir, self.subject, self.piece, self.vocab, self.request.basis, self.sites, self.request.block)
 
@@ -79,7 +83,7 @@ def run_index(workspace: Workspace, run_dir: Path, params: dict[str, Any], progr
     job = prepare(workspace, run_dir, params, progress)
     found = find_parts(run_dir, progress.log)
     _remove_damaged(run_dir, progress.log)
-    shares = divide(job.reader().blocks(), job.request.workers)
+    shares = divide(job.blocks, job.request.workers)
     _forget_without_codes(job, found, shares, progress.log)
     publisher = _Publisher(job, progress)
     begun = sum(part.next_block - shares[number].first for number, part in found.items() if number >= 0)
@@ -124,7 +128,7 @@ class _Publisher:
         """Merge the newest parts of all shares into one."""
         job = self._job
         contexts, block = contexts_of(job.piece), job.request.block
-        shares = divide(job.reader().blocks(), job.request.workers)
+        shares = divide(job.blocks, job.request.workers)
         covered = 0
         totals = np.zeros(job.vocab.size, np.int64)
         sketches: dict[Site, Sketch] = {}
@@ -192,7 +196,7 @@ class _Publisher:
 
 def _read_in_processes(job: Job, progress: Progress, publisher: _Publisher) -> None:
     """Read the shares in one process each; stop them all when the run is cancelled or one fails."""
-    shares = divide(job.reader().blocks(), job.request.workers)
+    shares = divide(job.blocks, job.request.workers)
     command = [sys.executable, "-m", "core.index.shares", str(job.workspace.path), job.run_dir.name]
     root = Path(core.__file__).resolve().parent.parent
     with (job.run_dir / "log.txt").open("ab") as log:

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,9 @@ from core.index.codes import MOST_HELD, CodeWriter
 from core.index.derive import Derived, derive
 from core.index.parts import Part, Share, remove_other_parts, write_part
 from core.index.sketch import Contexts, Sketch
+from core.index.turns import OtherFailed, Turns
 from core.runs.progress import Cancelled
+from core.subject.lanes import Lanes
 from core.subject.subject import Subject
 from core.units import Site
 from core.vocab import Vocab
@@ -36,20 +39,20 @@ class ShareReader:
         self, run_dir: Path, subject: Subject, piece: Slice, vocab: Vocab, basis: str, sites: Mapping[Site, Basis], block: int
     ) -> None:
         """basis: its name. sites: how each is read. block: contexts in a forward pass."""
-        self.run_dir, self.subject, self.piece, self.vocab, self.block = run_dir, subject, piece, vocab, block
+        self.run_dir, self.piece, self.vocab, self.block = run_dir, piece, vocab, block
         self.basis, self.sites = basis, sites
         self.contexts = contexts_of(piece)
-        self.threads = max(1, torch.get_num_threads())
-
-    def blocks(self) -> int:
-        return -(-len(self.piece) // self.block)
+        self.lanes = Lanes(subject)
+        # Where there are passes enough at a time, and sites enough to take turns at, each adds what it read by itself.
+        self._threads = 1 if 1 < len(self.lanes) <= len(sites) else max(1, torch.get_num_threads())
+        self._pool = ThreadPoolExecutor(self._threads) if self._threads > 1 else None
 
     def read(
         self, share: Share, part: Part | None, seconds: float, on_block: Callable[[int], None], on_part: Callable[[Part], None]
     ) -> Part:
         """Read `share` from where `part` stopped. Returns the last part, which covers all of the share.
 
-        seconds: how long to work between two parts. on_block gets the number of the next block after each one, and may raise to stop;
+        seconds: how long to work between two parts. on_block gets the number of the next block after each few, and may raise to stop;
         on_part gets each part after it was written and before the one it replaces is removed. Raises AtlasError.
         """
         if part is None:
@@ -60,11 +63,12 @@ class ShareReader:
             at = part.next_block
         codes = CodeWriter(self.run_dir, share.number, at)
         patience = min(_FIRST_SECONDS, seconds)
-        with ThreadPoolExecutor(self.threads) as pool:
+        with self.lanes:
             since = time.monotonic()
             while at < share.end:
-                self.add_block(sketches, at, pool, codes)
-                at += 1
+                count = min(len(self.lanes), share.end - at)
+                self.add_blocks(sketches, at, count, codes)
+                at += count
                 try:
                     on_block(at)
                 except Cancelled:
@@ -80,18 +84,33 @@ class ShareReader:
             part = self._publish(share, share.end, sketches, codes, on_part)
         return part
 
-    def add_block(
+    def add_blocks(
+        self, sketches: Mapping[Site, Sketch], first: int, count: int, codes: CodeWriter | None = None, *, everything: bool = True
+    ) -> None:
+        """Read `count` blocks from `first` on, each in a lane, into the sketches, and into `codes` where units are sparse.
+
+        Every site takes them in their order, whichever lane is ahead. `everything` off keeps the records of both ends only (for the bench).
+        """
+        turns = Turns()
+
+        def task(place: int) -> Callable[[Subject], None]:
+            def read(subject: Subject) -> None:
+                with suppress(OtherFailed), turns.stopped_by_failure():
+                    self._add_block(subject, sketches, first + place, codes, everything, lambda site: turns.take(site, place))
+
+            return read
+
+        self.lanes.run([task(place) for place in range(count)])
+
+    def _add_block(
         self,
+        subject: Subject,
         sketches: Mapping[Site, Sketch],
         number: int,
-        pool: ThreadPoolExecutor,
-        codes: CodeWriter | None = None,
-        *,
-        everything: bool = True,
+        codes: CodeWriter | None,
+        everything: bool,
+        turn: Callable[[Site], AbstractContextManager[None]],
     ) -> None:
-        """Read block `number` into the sketches, and into `codes` where units are sparse. `everything` off keeps the records of both ends
-        only (for the bench).
-        """
         ranks = range(number * self.block, min((number + 1) * self.block, len(self.piece)))
         width = int(self.piece.lengths[ranks.start : ranks.stop].max())
         tokens = torch.from_numpy(self.piece.tokens[ranks.start : ranks.stop, :width].astype(np.int64))
@@ -101,13 +120,14 @@ class ShareReader:
 
             def add(activations: torch.Tensor) -> None:
                 block = basis.read(activations).to("cpu", torch.float32).contiguous().numpy()
-                sketch.add(block, ranks, pool, self.threads, everything=everything)
-                if codes is not None and basis.sparse:
-                    codes.add(site, block, ranks, self.piece.lengths[ranks.start : ranks.stop], self.contexts.first)
+                with turn(site):
+                    sketch.add(block, ranks, self._pool, self._threads, everything=everything)
+                    if codes is not None and basis.sparse:
+                        codes.add(site, block, ranks, self.piece.lengths[ranks.start : ranks.stop], self.contexts.first)
 
             return add
 
-        self.subject.read(tokens, {site: handler(site, sketch) for site, sketch in sketches.items()})
+        subject.read(tokens, {site: handler(site, sketch) for site, sketch in sketches.items()})
 
     def _publish(
         self, share: Share, next_block: int, sketches: Mapping[Site, Sketch], codes: CodeWriter, on_part: Callable[[Part], None]

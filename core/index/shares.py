@@ -43,9 +43,8 @@ def main(arguments: list[str]) -> int:
         params = json.loads((run_dir / "params.json").read_text("utf8"))["params"]
         job = prepare(workspace, run_dir, params, _Quiet())
         torch.set_num_threads(max(1, (os.cpu_count() or 1) // job.request.workers))
-        reader = job.reader()
-        share = divide(reader.blocks(), job.request.workers)[number]
-        reader.read(share, newest_parts(run_dir).get(number), job.request.publish_seconds, check, keep)
+        share = divide(job.blocks, job.request.workers)[number]
+        job.reader().read(share, newest_parts(run_dir).get(number), job.request.publish_seconds, check, keep)
     except AtlasError as error:
         sys.stdout.write(f"worker {number}: {error}\n")
         return 2

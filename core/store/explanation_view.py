@@ -48,7 +48,8 @@ class ScoreView:
 class SimulationView:
     """One record: what was simulated beside what was true. Arrays have the shape (tokens,); a BOS is no part of them.
 
-    simulated: NaN throughout when it failed, and then `failed` says why. scale: `tenths` for 0 to 10, `activation` for the unit's own.
+    simulated: NaN throughout when it failed, and then `failed` says why. scale: `tenths` for 0
+    to 10 (a sentence: −10 to 10), `activation` for the unit's own.
     probabilities: (tokens, 11) over the integers 0 to 10, or None. tokens, pieces: the record's token ids and the text of each; empty when
     the text is no longer there.
     """

@@ -4,7 +4,7 @@ Every value a person typed is a bound parameter, and text is searched with `cont
 """
 
 from collections.abc import Collection
-from typing import Any
+from typing import Any, TypedDict, Unpack
 
 import pandas as pd
 
@@ -13,6 +13,24 @@ from core.store.cache import Cache
 
 Span = tuple[float | None, float | None]
 """A closed range; None leaves that side open."""
+
+
+class Filters(TypedDict, total=False):
+    """Which units of a run are wanted; what is left out narrows nothing.
+
+    kinds, layers: which sites. density, kurtosis, maximum: closed ranges; a unit whose value is undefined is in no range.
+    token: one of the unit's top tokens, ignoring case and spaces around it. text: anywhere in the contexts of its top records or in one of
+    its top tokens, ignoring case; nothing is a wildcard.
+    """
+
+    kinds: Collection[str] | None
+    layers: Collection[int] | None
+    density: Span
+    kurtosis: Span
+    maximum: Span
+    token: str | None
+    text: str | None
+
 
 SORTS = {
     "kurtosis": "kurtosis",
@@ -55,30 +73,22 @@ def explore(
     cache: Cache,
     run: str,
     *,
-    kinds: Collection[str] | None = None,
-    layers: Collection[int] | None = None,
-    density: Span = (None, None),
-    kurtosis: Span = (None, None),
-    maximum: Span = (None, None),
-    token: str | None = None,
-    text: str | None = None,
     sort: str = "kurtosis",
     descending: bool = True,
     limit: int = 50,
     offset: int = 0,
+    **filters: Unpack[Filters],
 ) -> tuple[pd.DataFrame, int]:
     """A page of a run's units and how many there are in all.
 
-    kinds, layers: which sites, None for all. density, kurtosis, maximum: closed ranges; a unit whose value is undefined is in no range.
-    token: one of the unit's top tokens, ignoring case and spaces around it. text: anywhere in the contexts of its top records or in one of
-    its top tokens, ignoring case; nothing is a wildcard. sort: a key of SORTS; undefined values come last, ties by layer, kind and unit.
+    sort: a key of SORTS; undefined values come last, ties by layer, kind and unit.
     Columns: name kind layer unit peak_token peak (label) peak_text snippet density kurtosis max min mean variance skewness tokens nonzero
     agreement strong_records (so many top records reach half the maximum; `agreement` of them peak on one token).
     Raises AtlasError for an unknown sort.
     """
     if sort not in SORTS:
         raise AtlasError(f"Units cannot be sorted by “{sort[:40]}”: choose one of {', '.join(SORTS)}.")
-    where, values = _filters(run, kinds, layers, {"density": density, "kurtosis": kurtosis, "max": maximum}, token, text)
+    where, values = _filters(run, **filters)
     order = f"key {'DESC' if descending else 'ASC'} NULLS LAST, ordinal"
     with cache.cursor() as cursor:
         chosen: list[Any] = cursor.execute(
@@ -105,21 +115,15 @@ def reviewable(
     cache: Cache,
     run: str,
     *,
-    kinds: Collection[str] | None = None,
-    layers: Collection[int] | None = None,
-    density: Span = (None, None),
-    kurtosis: Span = (None, None),
-    maximum: Span = (None, None),
-    token: str | None = None,
-    text: str | None = None,
     only_interesting: bool = False,
     explained: bool | None = None,
+    **filters: Unpack[Filters],
 ) -> pd.DataFrame:
     """All units of a run that fit filters as in `explore`: name interesting. Interesting ones first, then the most peaked.
 
     explained: only units that have an explanation, or only those that have none.
     """
-    where, values = _filters(run, kinds, layers, {"density": density, "kurtosis": kurtosis, "max": maximum}, token, text)
+    where, values = _filters(run, **filters)
     after = ["interesting"] if only_interesting else ["true"]
     if explained is not None:
         after.append(f"name {'IN' if explained else 'NOT IN'} (SELECT name FROM explanations WHERE failed = '')")
@@ -165,11 +169,14 @@ def coverage(cache: Cache) -> pd.DataFrame:
 
 def _filters(
     run: str,
-    kinds: Collection[str] | None,
-    layers: Collection[int] | None,
-    ranges: dict[str, Span],
-    token: str | None,
-    text: str | None,
+    *,
+    kinds: Collection[str] | None = None,
+    layers: Collection[int] | None = None,
+    density: Span = (None, None),
+    kurtosis: Span = (None, None),
+    maximum: Span = (None, None),
+    token: str | None = None,
+    text: str | None = None,
 ) -> tuple[str, list[Any]]:
     """The WHERE clause over `units` and its parameters."""
     where, values = ["run = ?"], list[Any]([run])
@@ -179,7 +186,7 @@ def _filters(
     if layers is not None:
         where.append("list_contains(?::SMALLINT[], layer)")
         values.append([layer for layer in layers if 0 <= layer < 2**15])
-    for column, (low, high) in ranges.items():
+    for column, (low, high) in (("density", density), ("kurtosis", kurtosis), ("max", maximum)):
         for bound, sign in ((low, ">="), (high, "<=")):
             if bound is not None:
                 where.append(f"{column} {sign} ?::DOUBLE")

@@ -1,5 +1,6 @@
 """A loaded language model: read its sites, intervene on them, and ask its weights where units write to."""
 
+import copy
 import platform
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -100,6 +101,12 @@ class Subject:
         self._probing = False
         self._batch = 0
         """Texts in the pass under way, to give flattened activations their shape back."""
+
+    def twin(self) -> "Subject":
+        """The same model over the same weights, for a pass at the same time in another thread. Not while an edit is open."""
+        weights = (*self.model.parameters(), *self.model.buffers())
+        shared = {id(one): one for one in (*weights, self.info, self.tokenizer)}
+        return copy.deepcopy(self, shared)
 
     def encode(self, texts: list[str]) -> list[list[int]]:
         """Token ids of each text. Nothing is added, nothing is cut. Raises AtlasError for a token that the model lacks."""

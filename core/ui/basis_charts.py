@@ -8,10 +8,10 @@ from typing import Any
 
 import plotly.graph_objects as go
 
+from core.autointerp.comparison import spanned
 from core.autointerp.study_tables import Cell, Series
 from core.ui import theme
 from core.ui.dictionary_charts import Look, looks
-from core.ui.study_table import span
 
 _SPREAD = 0.3
 """How far the points of one layer may lie apart, as a share of the smallest distance between layers."""
@@ -65,8 +65,8 @@ def _line(one: Series, look: Look, *, shift: float) -> dict[str, Any]:
 
 def _hover(one: Series, cell: Cell) -> str:
     return (
-        f"{html.escape(one.label)}, {html.escape(cell.site)}<br>mean ρ {span(cell.score)} over {cell.score.n:,} units"
-        f"<br>lookup table {span(cell.lookup)}, shuffled {span(cell.shuffled)}"
+        f"{html.escape(one.label)}, {html.escape(cell.site)}<br>mean ρ {spanned(cell.score)} over {cell.score.n:,} units"
+        f"<br>lookup table {spanned(cell.lookup)}, shuffled {spanned(cell.shuffled)}"
     )
 
 

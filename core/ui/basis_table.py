@@ -6,9 +6,9 @@ import io
 import math
 from collections.abc import Sequence
 
+from core.autointerp.comparison import spanned
 from core.autointerp.study_tables import Cell, Series
 from core.ui.spreadsheet import inert
-from core.ui.study_table import span
 
 CSV_COLUMNS = ("basis", "subject", "site", "layer", "mean_rho", "low", "high", "units", "undefined", "failed", "lookup_rho", "shuffled_rho")
 
@@ -46,7 +46,7 @@ def _html(cell: Cell | None) -> str:
         return "<td>–</td>"
     missing = cell.undefined + cell.failed
     told = f' title="{missing:,} more have no score"' if missing else ""
-    return f"<td{told}>{html.escape(span(cell.score))} <span>n = {cell.score.n:,}</span></td>"
+    return f"<td{told}>{html.escape(spanned(cell.score))} <span>n = {cell.score.n:,}</span></td>"
 
 
 def _blank(value: float) -> float | str:

@@ -9,17 +9,13 @@ from core.causal.effect_request import MOST_UNITS
 from core.causal.steer_request import MOST_STRENGTH
 from core.errors import AtlasError, shown
 from core.store.catalog import IndexInfo, find_unit
-from core.store.picks import random_interesting
 from core.ui import nav, state
-from core.ui.prose import quiet, sentence
+from core.ui.prose import quiet
 from core.ui.server import Server
-from core.ui.unit_address import jump
+from core.ui.unit_field import unit_field
 from core.units import UnitName
 
 USUAL_STRENGTH = 2.0
-_TYPED = "chosen-units-typed"
-_REFUSED = "chosen-units-refused"
-_HELP = "A unit's name, or a part of it: 1352 · 5/1352 · mlp.5/neurons/1352 · resid.9/a-dictionary/17"
 
 
 @dataclass(frozen=True)
@@ -74,15 +70,16 @@ def unit_fields(server: Server, units: list[Chosen], index: IndexInfo) -> None:
             f"No unit yet. Name one of {index.slug}, choose “Steer with this unit” on its page, or begin with one that is rare and strong.",
             small=False,
         )
-    with st.container(horizontal=True, vertical_alignment="bottom", key="chosen-add"):
-        st.text_input(
-            "Add a unit", key=_TYPED, placeholder=f"{index.published[0]}/{index.basis}/0", help=_HELP, max_chars=200, width=320,
-            on_change=_add, args=(server, units, index), disabled=len(units) >= MOST_UNITS,
-        )  # fmt: skip
-        if not units:
-            st.button("Begin with an interesting unit", key="chosen-begin", on_click=_begin, args=(server, index))
-    if refused := st.session_state.pop(_REFUSED, None):
-        sentence(refused)
+
+    def take(name: UnitName) -> None:
+        if units and name.subject != units[0].name.subject:
+            raise AtlasError(f"{name} is not a unit of {units[0].name.subject}: remove the others first.")
+        if any(unit.name == name for unit in units):
+            raise AtlasError(f"{name} is there already.")
+        write_units([*units, Chosen(name, USUAL_STRENGTH)])
+
+    names = [unit.name for unit in units]
+    unit_field(server, index, names, take, key="chosen", full=len(units) >= MOST_UNITS, longest=200)
 
 
 def write_units(units: list[Chosen]) -> None:
@@ -119,30 +116,3 @@ def _changed(units: list[Chosen], place: int, key: str) -> None:
 
 def _remove(units: list[Chosen], place: int) -> None:
     write_units([unit for at, unit in enumerate(units) if at != place])
-
-
-def _add(server: Server, units: list[Chosen], index: IndexInfo) -> None:
-    typed = str(st.session_state[_TYPED]).strip()
-    if not typed:
-        return
-    here = units[-1].name if units else UnitName(index.slug, index.published[0], index.basis, 0)
-    try:
-        name = UnitName.parse(jump(here, typed))
-        find_unit(server.workspace, name)
-        if units and name.subject != units[0].name.subject:
-            raise AtlasError(f"{name} is not a unit of {units[0].name.subject}: remove the others first.")
-        if any(unit.name == name for unit in units):
-            raise AtlasError(f"{name} is there already.")
-    except AtlasError as error:
-        st.session_state[_REFUSED] = str(error)
-        return
-    st.session_state[_TYPED] = ""
-    write_units([*units, Chosen(name, USUAL_STRENGTH)])
-
-
-def _begin(server: Server, index: IndexInfo) -> None:
-    try:
-        name = random_interesting(server.cache, index.run, 0)
-    except AtlasError:
-        name = UnitName(index.slug, index.published[0], index.basis, 0)
-    write_units([Chosen(name, USUAL_STRENGTH)])

@@ -7,17 +7,14 @@ import streamlit as st
 from core.errors import AtlasError
 from core.store.catalog import find_unit
 from core.store.compare.compared import MOST
-from core.store.picks import random_interesting
 from core.store.units import UnitView
 from core.ui import nav, state
 from core.ui.index_choice import ready
-from core.ui.prose import quiet, sentence
+from core.ui.prose import quiet
 from core.ui.server import Server
-from core.ui.unit_address import jump
+from core.ui.unit_field import unit_field
 from core.units import UnitName
 
-_TYPED, _REFUSED = "compare-typed", "compare-refused"
-_HELP = "A unit's name, or a part of it: 1352 · 5/1352 · mlp.5/neurons/1352 · resid.9/a-dictionary/17"
 _OFFERED = 5
 
 
@@ -63,19 +60,15 @@ def buttons(units: list[UnitName], place: int) -> None:
         st.button("remove", key=f"compare-remove-{units[place]}", type="tertiary", on_click=_remove, args=(units, place))
 
 
-def unit_field(server: Server, units: list[UnitName]) -> None:
+def add_field(server: Server, units: list[UnitName]) -> None:
     """A box to add a unit; a start where there is none."""
-    example = ready(server)[0]
-    here = units[-1] if units else UnitName(example.slug, example.published[0], example.basis, 0)
-    with st.container(horizontal=True, vertical_alignment="bottom", key="compare-add"):
-        st.text_input(
-            "Add a unit", key=_TYPED, placeholder=f"{here.site}/{here.basis}/0", help=_HELP, max_chars=300, width=320,
-            on_change=_add, args=(server, units, here), disabled=len(units) >= MOST,
-        )  # fmt: skip
-        if not units:
-            st.button("Begin with an interesting unit", key="compare-begin", on_click=_begin, args=(server,))
-    if refused := st.session_state.pop(_REFUSED, None):
-        sentence(refused)
+
+    def take(name: UnitName) -> None:
+        if name in units:
+            raise AtlasError(f"{name} is there already.")
+        write_units([*units, name])
+
+    unit_field(server, ready(server)[0], units, take, key="compare", full=len(units) >= MOST, run=state.raw("run"))
 
 
 def offer(units: list[UnitName], view: UnitView, others: dict[str, list[UnitName]]) -> None:
@@ -108,28 +101,3 @@ def _move(units: list[UnitName], place: int) -> None:
 
 def _remove(units: list[UnitName], place: int) -> None:
     write_units([unit for at, unit in enumerate(units) if at != place])
-
-
-def _add(server: Server, units: list[UnitName], here: UnitName) -> None:
-    typed = str(st.session_state[_TYPED]).strip()
-    if not typed:
-        return
-    try:
-        name = UnitName.parse(jump(here, typed))
-        find_unit(server.workspace, name, state.raw("run") or None)
-        if name in units:
-            raise AtlasError(f"{name} is there already.")
-    except AtlasError as error:
-        st.session_state[_REFUSED] = str(error)
-        return
-    st.session_state[_TYPED] = ""
-    write_units([*units, name])
-
-
-def _begin(server: Server) -> None:
-    index = ready(server)[0]
-    try:
-        name = random_interesting(server.cache, index.run, 0)
-    except AtlasError:
-        name = UnitName(index.slug, index.published[0], index.basis, index.units_of(index.published[0])[0])
-    write_units([name])

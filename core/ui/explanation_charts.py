@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import plotly.graph_objects as go
 
+from core.autointerp.comparison import figure
 from core.ui import theme
 from core.ui.explanation_pairs import Pair
-from core.ui.explanation_rows import figure
 
 LABELLED = 7
 """Tokens named under the overlay: those with the largest activations, true or simulated."""

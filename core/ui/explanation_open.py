@@ -6,6 +6,7 @@ from typing import Any
 
 import streamlit as st
 
+from core.autointerp.comparison import figure
 from core.errors import AtlasError
 from core.store.explanation_view import ExplanationView
 from core.store.recipes import flatten
@@ -13,7 +14,7 @@ from core.store.texts import load_vocab
 from core.ui import charts, state, theme
 from core.ui.explanation_charts import overlay, scatter
 from core.ui.explanation_pairs import Pair, joint_top, pack_pairs, pairs, splits_of, tokens_csv
-from core.ui.explanation_rows import figure, interval
+from core.ui.explanation_rows import interval
 from core.ui.prose import facts, quiet, sentence
 from core.ui.server import Server
 from core.ui.tokens import View, token_view

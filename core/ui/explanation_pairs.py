@@ -9,9 +9,9 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from core.autointerp.comparison import figure
 from core.autointerp.scoring import correlation
 from core.store.explanation_view import ExplanationView, SimulationView
-from core.ui.explanation_rows import figure
 from core.ui.spreadsheet import inert
 from core.ui.tokens import Band, Heading, Row, pack
 from core.ui.unit_tables import number

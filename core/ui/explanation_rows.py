@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from core.autointerp.comparison import figure
 from core.autointerp.study_tables import evident, number
 
 LOW, HIGH = -0.2, 1.0
@@ -150,11 +151,6 @@ def plain(text: str, limit: int = 80) -> str:
     """The sentence without stars on one line, cut at `limit` characters."""
     line = " ".join(text.replace("*", "").split())
     return line if len(line) <= limit else f"{line[: limit - 1].rstrip()}…"
-
-
-def figure(value: float) -> str:
-    """A correlation with two digits and a real minus; “–” where undefined."""
-    return f"{value:.2f}".replace("-0.00", "0.00").replace("-", "−") if math.isfinite(value) else "–"
 
 
 def interval(low: Any, high: Any) -> str:

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import streamlit as st
 
+from core.autointerp.comparison import figure
 from core.autointerp.cost import check_budget, over_budget, puzzle_cost
 from core.autointerp.puzzle_request import EXPLAINER, PuzzleRequest
 from core.autointerp.puzzles import LARGEST, Puzzle, built_in, parse_puzzles
@@ -19,7 +20,7 @@ from core.ui.explain_choices import explainer_fields, simulator_fields
 from core.ui.explain_form import attempt, told
 from core.ui.explain_runs import explain_runs, shown_run
 from core.ui.explain_settings import budget_fields
-from core.ui.explanation_rows import figure, interval, starred
+from core.ui.explanation_rows import interval, starred
 from core.ui.prose import heading, lead, quiet, sentence
 from core.ui.server import Server
 

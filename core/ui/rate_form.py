@@ -5,6 +5,7 @@ from typing import Any
 
 import streamlit as st
 
+from core.autointerp.comparison import figure
 from core.errors import AtlasError
 from core.findings.ratings import MEANINGS, Rating, Ratings
 from core.store import explanation_queries
@@ -12,7 +13,7 @@ from core.store.explanation_view import ExplanationView, load_explanation
 from core.store.texts import load_vocab
 from core.ui import charts, nav, rating, state, theme, words
 from core.ui.explanation_pairs import pack_pairs, pairs, splits_of
-from core.ui.explanation_rows import STYLE, figure, starred
+from core.ui.explanation_rows import STYLE, starred
 from core.ui.prose import heading, quiet, sentence
 from core.ui.rating import Rated
 from core.ui.server import Server

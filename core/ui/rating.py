@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 import plotly.graph_objects as go
 
+from core.autointerp.comparison import figure
 from core.findings.correlation import spearman
 from core.findings.ratings import HIGHEST, LOWEST, Rating
 from core.ui import theme
-from core.ui.explanation_rows import figure
 from core.ui.spreadsheet import inert
 
 BINS = 10

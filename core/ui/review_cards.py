@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from core.autointerp.comparison import figure
 from core.errors import AtlasError
 from core.findings.entry import Entry
 from core.findings.findings import Findings
@@ -15,7 +16,7 @@ from core.store.catalog import IndexInfo, find_unit
 from core.store.texts import load_vocab
 from core.store.units import UnitView, load_unit
 from core.ui import nav, words
-from core.ui.explanation_rows import figure, interval
+from core.ui.explanation_rows import interval
 from core.ui.records import row_of, shown_bands
 from core.ui.server import Server
 from core.ui.tokens import Band, Heading, pack

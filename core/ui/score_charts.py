@@ -7,8 +7,8 @@ from typing import Any
 
 import plotly.graph_objects as go
 
+from core.autointerp.comparison import figure
 from core.ui import theme, words
-from core.ui.explanation_rows import figure
 
 ROLES = {"simulated": "score", "lookup": "lookup baseline", "shuffled": "shuffled control", "paraphrase": "paraphrase control"}
 """What a box is of, by role, as a legend says it."""

@@ -7,12 +7,13 @@ from collections.abc import Sequence
 
 import pandas as pd
 
+from core.autointerp.comparison import figure
 from core.autointerp.study_tables import Record, evident, number
 from core.store.cache import Cache
 from core.store.peaks import peaks
 from core.ui import nav
 from core.ui.explain_settings import COVERAGE, RHO
-from core.ui.explanation_rows import ROLE_TIPS, figure, interval
+from core.ui.explanation_rows import ROLE_TIPS, interval
 from core.ui.snippets import chip, one_line
 from core.ui.spreadsheet import inert
 from core.ui.unit_rows import Column, Row

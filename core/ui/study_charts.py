@@ -6,11 +6,10 @@ from typing import Any
 
 import plotly.graph_objects as go
 
-from core.autointerp.comparison import Mean
+from core.autointerp.comparison import Mean, spanned
 from core.autointerp.study_tables import Table
 from core.ui import theme
 from core.ui.score_charts import ROLES, role_colours
-from core.ui.study_table import span
 
 
 def study_figure(table: Table, axis: str, *, joined: bool) -> go.Figure:
@@ -24,7 +23,7 @@ def study_figure(table: Table, axis: str, *, joined: bool) -> go.Figure:
             continue
         colour, own = role_colours(colours)[role], role == "simulated"
         hover = [
-            f"{html.escape(label)}, {ROLES[role]}<br>{span(one)} over {one.n:,} units" for label, one in zip(labels, found, strict=True)
+            f"{html.escape(label)}, {ROLES[role]}<br>{spanned(one)} over {one.n:,} units" for label, one in zip(labels, found, strict=True)
         ]
         data.append(
             {

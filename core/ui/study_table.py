@@ -5,9 +5,8 @@ import html
 import io
 import math
 
-from core.autointerp.comparison import Mean
+from core.autointerp.comparison import Mean, spanned
 from core.autointerp.study_tables import Line, Table
-from core.ui.explanation_rows import figure
 from core.ui.spreadsheet import inert
 
 CSV_COLUMNS = (
@@ -62,13 +61,6 @@ def to_html(table: Table, axis: str) -> str:
     return f'<div class="nt"><table><thead><tr>{top}</tr></thead><tbody>{body}</tbody></table></div>{STYLE}'
 
 
-def span(one: Mean) -> str:
-    """`0.52 [0.45, 0.58]`, or a dash."""
-    if not math.isfinite(one.value):
-        return "–"
-    return f"{figure(one.value)} [{figure(one.low)}, {figure(one.high)}]" if math.isfinite(one.low) else figure(one.value)
-
-
 def _html_line(line: Line, *, differences: bool) -> str:
     cells = [f"<td>{html.escape(line.label)}</td>", f"<td>{_html_span(line.score)}</td>"]
     if differences:
@@ -81,11 +73,7 @@ def _html_line(line: Line, *, differences: bool) -> str:
 
 
 def _html_span(one: Mean, *, sign: bool = False) -> str:
-    if not math.isfinite(one.value):
-        return "–"
-    plus = "+" if sign and one.value > 0 else ""
-    ends = f" <span>[{figure(one.low)}, {figure(one.high)}]</span>" if math.isfinite(one.low) else ""
-    return f"{plus}{figure(one.value)}{ends}"
+    return spanned(one, sign=sign, between=(" <span>[", "]</span>"))
 
 
 def _cell(value: float) -> float | str:

@@ -71,14 +71,14 @@ def test_without_a_unit_the_page_says_how_to_come_by_one_and_begins_with_one(her
 
 def test_units_are_added_by_parts_of_their_names_and_removed(here: Workspace, open_page: OpenPage) -> None:
     tested = open_page(here, "ablate_steer", units=UNIT, text=TEXT)
-    tested.text_input(key="chosen-units-typed").set_value("2/7").run()
+    tested.text_input(key="chosen-typed").set_value("2/7").run()
     assert tested.query_params["units"] == f"{UNIT},{OTHER}"
     tested.number_input(key=f"chosen-strength-{OTHER}").set_value(-2.5).run()
     assert tested.query_params["strengths"] == "2,-2.5"
     tested.button(key=f"chosen-remove-{UNIT}").click().run()
     assert (tested.query_params["units"], tested.query_params["strengths"]) == (OTHER, "-2.5")
     for typed, sentence in (("9/1", "out of range"), ("7", "is there already"), ("a b", "is not a unit")):
-        tested.text_input(key="chosen-units-typed").set_value(typed).run()
+        tested.text_input(key="chosen-typed").set_value(typed).run()
         assert any(sentence in told for told in alerts(tested)), (typed, alerts(tested))
         assert tested.query_params["units"] == OTHER
 

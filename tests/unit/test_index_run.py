@@ -7,6 +7,9 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +19,13 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
+from core.bases.basis import Basis
 from core.corpus.slice import Slice
 from core.errors import AtlasError
 from core.index.effects import largest
-from core.index.indexer import run_index
+from core.index.indexer import prepare, run_index
 from core.index.reader import contexts_of
+from core.index.sketch import Sketch
 from core.runs.progress import Cancelled
 from core.runs.registry import Registry
 from core.subject.load import load_subject
@@ -93,7 +98,7 @@ def uncut(place: Place) -> dict[str, pa.Table]:
 
 
 def _types(schema: pa.Schema) -> dict[str, pa.DataType]:
-    return {field.name: pa.list_(field.type.value_type) if pa.types.is_list(field.type) else field.type for field in schema}
+    return {column.name: pa.list_(column.type.value_type) if pa.types.is_list(column.type) else column.type for column in schema}
 
 
 @pytest.mark.parametrize("kind", ["units", "records", "positions", "effects"])
@@ -189,10 +194,60 @@ def test_killed_runs_resume_to_the_tables_of_an_uncut_one(place: Place, uncut: d
     assert_same(tables(workspace, run.id), uncut)
 
 
+@pytest.mark.parametrize("threads", [1, 2, 5])
+def test_tables_do_not_depend_on_how_many_passes_run_at_a_time(place: Place, uncut: dict[str, pa.Table], threads: int) -> None:
+    workspace, params = place
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        do_run(workspace, f"threads-{threads}", params)
+        assert torch.get_num_threads() == threads
+    finally:
+        torch.set_num_threads(before)
+    assert_same(tables(workspace, f"threads-{threads}"), uncut)
+
+
+@dataclass(frozen=True)
+class Breaking(Basis):
+    """A basis that breaks at its second block."""
+
+    blocks: Iterator[int] = field(default_factory=lambda: count(1))
+
+    def read(self, activations: torch.Tensor) -> torch.Tensor:
+        if next(self.blocks) == 2:
+            raise RuntimeError("the second block broke")
+        return super().read(activations)
+
+
+def test_a_pass_that_fails_ends_the_others_is_told_and_leaves_nothing_on_the_model(place: Place) -> None:
+    workspace, params = place
+    folder = workspace.runs / "broken"
+    folder.mkdir()
+    before = torch.get_num_threads()
+    torch.set_num_threads(3)
+    try:
+        reader = prepare(workspace, folder, params, Quiet()).reader()
+        site = min(reader.sites)
+        sketches = {one: Sketch(str(one), "neurons", basis.units, reader.contexts) for one, basis in reader.sites.items()}
+        reader.sites = {**reader.sites, site: Breaking(site, reader.sites[site].units)}
+        with pytest.raises(RuntimeError, match="the second block broke"), reader.lanes:
+            reader.add_blocks(sketches, 0, 3)
+        assert torch.get_num_threads() == 3
+    finally:
+        torch.set_num_threads(before)
+    hooked = [
+        module for lane in reader.lanes.subjects for module in lane.model.modules() if module._forward_pre_hooks or module._forward_hooks
+    ]
+    assert hooked == []
+
+
 def test_a_cancelled_run_keeps_all_that_it_has_read(place: Place, uncut: dict[str, pa.Table]) -> None:
+    told: list[int] = []
+
     class Impatient(Quiet):
         def update(self, done: int, total: int, message: str = "", unit: str = "contexts") -> None:
             if self.lines and self.lines[-1].startswith("share 0") and done >= 50:
+                told.append(done)
                 raise Cancelled
 
     workspace, params = place
@@ -201,9 +256,9 @@ def test_a_cancelled_run_keeps_all_that_it_has_read(place: Place, uncut: dict[st
     with pytest.raises(Cancelled):
         run_index(workspace, folder, {**params, "publish_seconds": 1000}, Impatient())
     manifest = json.loads((folder / "manifest.json").read_text("utf8"))
-    assert (manifest["state"], manifest["contexts_done"]) == ("partial", 52)
+    assert (manifest["state"], manifest["contexts_done"]) == ("partial", told[0])
     progress = do_run(workspace, "cancelled", params)
-    assert any(line.endswith("starting at 13") for line in progress.lines)
+    assert any(line.endswith(f"starting at {told[0] // params['block']}") for line in progress.lines)
     assert_same(tables(workspace, "cancelled"), uncut)
 
 

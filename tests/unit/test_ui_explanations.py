@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from core.autointerp.comparison import figure
 from core.autointerp.scoring import correlation
 from core.store.cache import Cache
 from core.store.explanation_queries import of_unit
@@ -16,7 +17,7 @@ from core.store.explanation_view import ExplanationView, load_explanation
 from core.store.texts import load_vocab
 from core.ui.explanation_charts import overlay, scatter
 from core.ui.explanation_pairs import TOKEN_COLUMNS, answered, joint_top, pack_pairs, pairs, splits_of, tokens_csv
-from core.ui.explanation_rows import entry_html, figure, interval, plain, starred
+from core.ui.explanation_rows import entry_html, interval, plain, starred
 from core.units import UnitName
 from core.vocab import Vocab
 from core.workspace import Workspace

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable, Sequence
 
-from core.autointerp.comparison import Mean
+from core.autointerp.comparison import Mean, spanned
 from core.autointerp.study_tables import Line, Series
 from core.findings.report.text import escaped, number
 
@@ -108,15 +108,6 @@ def _key(mark: str, said: str) -> str:
     return f'<span><svg class="key" viewBox="0 0 16 16">{mark}</svg> {escaped(said)}</span>'
 
 
-def spanned(one: Mean, *, sign: bool = False) -> str:
-    """`0.52 [0.45, 0.58]`, or a dash."""
-    if not math.isfinite(one.value):
-        return "–"
-    plus = "+" if sign and one.value > 0 else ""
-    ends = f" [{_two(one.low)}, {_two(one.high)}]" if math.isfinite(one.low) else ""
-    return f"{plus}{_two(one.value)}{ends}"
-
-
 def _row_mark(kind: str, one: Mean, x: Scale, y: float, label: str) -> str:
     if not math.isfinite(one.value):
         return ""
@@ -146,7 +137,3 @@ def _range(found: Sequence[Mean]) -> tuple[float, float]:
 
 def _steps(low: float, high: float) -> list[float]:
     return [round(low + 0.2 * place, 1) for place in range(round((high - low) / 0.2) + 1)]
-
-
-def _two(value: float) -> str:
-    return f"{value:.2f}".replace("-0.00", "0.00").replace("-", "−")

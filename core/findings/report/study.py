@@ -4,12 +4,12 @@ import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from core.autointerp.comparison import Mean
+from core.autointerp.comparison import Mean, spanned
 from core.autointerp.studies import STUDIES
 from core.autointerp.study_tables import Cell, Line, Record, Series, Table, by_basis, by_layer, by_setting, pairwise, record
 from core.autointerp.study_tables import number as cell
 from core.errors import AtlasError, shown
-from core.findings.report.intervals import curves, rows, spanned
+from core.findings.report.intervals import curves, rows
 from core.findings.report.page import Written, document, put
 from core.findings.report.text import escaped, fitting, number, table
 from core.findings.report.unit import provenance
