@@ -35,7 +35,7 @@ class Lanes:
         if len(self) > 1:
             self._pool = ThreadPoolExecutor(len(self), initializer=torch.set_num_threads, initargs=(self._each,))
             if not self._warm:
-                # One after the other: on a busy machine first passes at the same time were seen to give other numbers, one process in ten.
+                # One after the other: libraries set much up at a model's first pass, and need not expect several at that moment.
                 for subject in self.subjects:
                     self._pool.submit(_first_pass, subject).result()
                 self._warm = True
