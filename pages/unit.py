@@ -15,6 +15,7 @@ from core.ui.setup import sentence, setup
 from core.ui.share_files import Choice
 from core.ui.share_section import share
 from core.ui.tokens import View
+from core.ui.turns import turn
 from core.ui.unit_address import Asked, WrongAddress, near, resolve
 from core.ui.unit_data import UnitData, unit_data
 from core.ui.unit_recompute import recompute
@@ -101,11 +102,13 @@ if not found:
     st.stop()
 if not state.raw("unit"):
     unit_steps.go(unit_steps.start(server, found[0]))
-try:
-    asked = resolve(server.workspace, found, state.raw("unit"), state.raw("run") or None)
-    data = unit_data(server.workspace, asked.index, asked.name)
-except AtlasError as error:
-    unshown(error)
-else:
-    unit_steps.pickers(found, asked)
-    show(asked, data)
+
+with turn():
+    try:
+        asked = resolve(server.workspace, found, state.raw("unit"), state.raw("run") or None)
+        data = unit_data(server.workspace, asked.index, asked.name)
+    except AtlasError as error:
+        unshown(error)
+    else:
+        unit_steps.pickers(found, asked)
+        show(asked, data)

@@ -1,12 +1,13 @@
-"""A pattern as a sentence, and back: “Fires strongly on *fight, combat, not all*; weakly on *…ing*, *?*; below usual on *the, of*.”
+"""A pattern as a sentence, and back: “Fires on *fight, combat, not all* (10), *…ing*, *?* (3); below usual on *the, of* (−4).”
 
 Words stand between stars, `\\*` for a star itself, one to a pair or several with commas between them; `…` before one means that it only
-counts inside a word. A phrase counts on its last token. Whatever a person or a model writes in this way can be simulated without a language
-model.
+counts inside a word. A phrase counts on its last token. The number after words is the activation that they stand for, 10 for the strongest,
+counted from the unit's level; people and models may write *strongly*, *clearly*, *weakly* and so on before them instead. Whatever is
+written in this way can be simulated without a language model.
 """
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,28 +15,25 @@ import numpy as np
 from core.autointerp.explanation import Floats
 from core.vocab import visible
 
-GRAMMAR = 2
+GRAMMAR = 3
 """Number of the rules by which `read` reads: raise it when a sentence would be read differently."""
 LIMIT = 300
 """Characters of a printed sentence."""
-LEVELS: tuple[tuple[str, float, float], ...] = (
-    ("strongly", 1.0, 0.78),
-    ("clearly", 0.6, 0.44),
-    ("weakly", 0.3, 0.18),
-    ("not", 0.0, -0.18),
-    ("below usual", -0.3, -0.44),
-    ("well below usual", -0.6, -0.78),
-    ("far below usual", -1.0, -np.inf),
-)
-"""A word for a level, the share of the strongest that it stands for, counted from the unit's level, and the least share printed so."""
+STEPS = 10
+"""The number said after the words that are strongest; −STEPS is as far below the unit's level."""
+LEVELS: Mapping[str, float] = {
+    "strongly": 10.0, "clearly": 6.0, "weakly": 3.0, "not": 0.0, "below usual": -3.0, "well below usual": -6.0, "far below usual": -10.0,
+}  # fmt: skip
+"""What a person's or a model's words for a level stand for."""
 MOST_TOKENS = 8
 INSIDE = "…"
-_NAMES = "|".join(name.replace(" ", r"\s+") for name, *_ in LEVELS)
+_NAMES = "|".join(name.replace(" ", r"\s+") for name in LEVELS)
 # An escaped character begins nothing: a star of many in a row would otherwise be looked at from each of them.
-_SAID = re.compile(rf"\\.|\b({_NAMES})\b|\*((?:\\.|[^*\\\n])+)\*", re.IGNORECASE)
+_SAID = re.compile(rf"\\.|\b({_NAMES})\b|\*((?:\\.|[^*\\\n])+)\*(?:[ ]?\(([−-]?\d\d?)\))?", re.IGNORECASE)
 # Only after a letter or a digit does a comma separate: elsewhere it is a word of its own, as in *), and*, and needs no mark.
 _BETWEEN = re.compile(r"(?<=[^\W_]), ")
 _EMPTY = "No token or short phrase predicts it."
+_ABOVE, _BELOW = " on ", " below usual on "
 
 
 @dataclass(frozen=True)
@@ -80,13 +78,20 @@ def is_inside(piece: str, before: str) -> bool:
     return piece[:1].isalpha() and before[-1:].isalpha()
 
 
-def say(rules: Iterable[tuple[str, float]]) -> str:
-    """The sentence for words and their shares of the strongest, in the order given."""
-    words: dict[str, list[str]] = {name: [] for name, *_ in LEVELS}
-    for word, share in rules:
-        words[_level(share)[0]].append(word)
-    parts = [f"{name} on {_between_stars(said)}" for name, said in words.items() if said]
-    return f"Fires {'; '.join(parts)}." if parts else _EMPTY
+def say(rules: Iterable[tuple[str, int]]) -> str:
+    """The sentence for words and their steps, −STEPS to STEPS, in the order given."""
+    words: dict[int, list[str]] = {}
+    for word, step in rules:
+        words.setdefault(step, []).append(word)
+    groups = {step: f"{_between_stars(words[step])} {_mark(step)}" for step in sorted(words, reverse=True)}
+    above = ", ".join(group for step, group in groups.items() if step >= 0)
+    below = ", ".join(group for step, group in groups.items() if step < 0)
+    parts = [f"{name}{said}" for name, said in ((_ABOVE, above), (_BELOW, below)) if said]
+    return f"Fires{';'.join(parts)}." if parts else _EMPTY
+
+
+def _mark(step: int) -> str:
+    return f"({step})" if step >= 0 else f"(−{-step})"
 
 
 def _between_stars(words: Sequence[str]) -> str:
@@ -97,24 +102,47 @@ def _between_stars(words: Sequence[str]) -> str:
 
 
 def read(sentence: str) -> Words:
-    """What a sentence says. Words before the first level are strong; of two values for one word the first counts."""
-    shares = {name: 10 * share for name, share, _ in LEVELS}
-    level, values = shares["strongly"], dict[str, float]()
+    """What a sentence says. Words without a number or a level before them are strong; of two values for one word the first counts.
+
+    A number is that of all words before it with nothing but commas between them.
+    """
+    level, values = LEVELS["strongly"], dict[str, float]()
+    waiting: list[str] = []
+    end = 0
+
+    def settle(value: float) -> None:
+        for word in waiting:
+            values.setdefault(word, value)
+        waiting.clear()
+
     for match in _SAID.finditer(sentence):
         if match[1] is not None:
-            level = shares[" ".join(match[1].casefold().split())]
+            settle(level)
+            level = LEVELS[" ".join(match[1].casefold().split())]
         elif match[2] is not None:
-            for said in _BETWEEN.split(match[2]):
-                if not said.strip() and said != match[2]:
-                    continue  # after a comma that nothing follows
-                word = re.sub(r"\\(.)", r"\1", said)
-                values.setdefault(word if not word.strip() else word.strip(" ").casefold(), level)
+            if sentence[end : match.start()].strip() != ",":
+                settle(level)
+            waiting += _apart(match[2])
+            end = match.end()
+            if match[3] is not None and abs(step := int(match[3].replace("−", "-"))) <= STEPS:
+                settle(float(step))
+    settle(level)
     return Words(values)
 
 
-def level_of(share: float) -> float:
-    """The share that a printed level stands for."""
-    return _level(share)[1]
+def _apart(between_stars: str) -> list[str]:
+    """The words between a pair of stars."""
+    said = [one for one in _BETWEEN.split(between_stars) if one.strip() or one == between_stars]  # none after a last comma
+    words = [re.sub(r"\\(.)", r"\1", one) for one in said]
+    return [word.strip(" ").casefold() if word.strip() else word for word in words]
+
+
+def room(steps: Collection[int]) -> int:
+    """Characters of a sentence besides its words, when these are on `steps`; what `room_of` says of each word comes to it."""
+    above, below = any(step >= 0 for step in steps), any(step < 0 for step in steps)
+    # The comma that `room_of` counts before each word is not there before the first of either part.
+    frame = len("Fires.") + above * (len(_ABOVE) - 2) + below * (len(_BELOW) - 2) + (above and below)
+    return frame + sum(1 + len(_mark(step)) for step in steps)
 
 
 def room_of(word: str) -> int:
@@ -125,10 +153,6 @@ def room_of(word: str) -> int:
 def shares_stars(word: str) -> bool:
     """Whether the word can stand within one pair of stars with others."""
     return word[-1:].isalnum()
-
-
-def _level(share: float) -> tuple[str, float, float]:
-    return next(level for level in LEVELS if share >= level[2])
 
 
 def _escape(word: str) -> str:

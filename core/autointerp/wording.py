@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from core.autointerp.corpus_counts import ORDERS, SliceCounts
 from core.autointerp.pattern import Pattern
-from core.autointerp.sentence import INSIDE, LEVELS, LIMIT, is_inside, room_of, say, shares_stars, speak
+from core.autointerp.sentence import INSIDE, LIMIT, STEPS, is_inside, room, room_of, say, shares_stars, speak
 from core.vocab import Vocab
 
 Floats = npt.NDArray[np.float64]
@@ -21,8 +21,8 @@ CANDIDATES = (1200, 200, 60)
 _HEIGHTS = (1.0, 0.7, 0.5, 0.35, 0.25)
 _IN_VAIN = 12
 """Words in a row that do not fit any more before the sentence is taken as full."""
-_WORTH = 0.003
-"""A word has to remove this share of what the words before it remove: a short sentence is read, a full one is not."""
+_WORTH = 0.0005
+"""A word has to remove this share of what the words before it remove: one that hardly helps is in a reader's way."""
 _PHRASE_COUNT = 4
 """A phrase is offered when the text has it so often; what comes once or twice says nothing about other text."""
 _NEAR = 0.3
@@ -30,11 +30,8 @@ _NEAR = 0.3
 _DOUBT = 3.0
 """What is seen n times counts n / (n + this): the mean of a rare word is less certain."""
 _NOTHING = 1e-12
-_STANDS = np.array([stands for _, stands, _ in LEVELS])
-_BELOW = -np.array([least for *_, least in LEVELS])
-_NAMED = [len(f"{name} on ") for name, *_ in LEVELS]
-"""Characters of a level's name, with the semicolon before it: its last word has no comma after it."""
-_SILENT = int(np.flatnonzero(_STANDS == 0)[0])
+_TAILS = 2 * ORDERS - 1
+"""Other words that a gram falls back on at most: itself and each shorter one, and those that only count inside a word once more."""
 
 
 @dataclass(frozen=True)
@@ -42,8 +39,8 @@ class _Candidates:
     """Words and phrases. Arrays are [candidates], of a word in all the spellings in which it occurs.
 
     weights: the share of all tokens on which it decides, those near the unit's strongest positions counted as more, doubted where it is
-    rare. sums: that times its mean activation above the unit's level. tails [candidates, ORDERS − 1]: the places of the shorter words that
-    it ends with, longest first, −1 where there is none. room: characters. shares: whether it stands within stars with others.
+    rare. sums: that times its mean activation above the unit's level. tails [candidates, _TAILS]: the places of the words that decide
+    where it is not said, in their order, −1 where there is none. room: characters. shares: whether it stands within stars with others.
     """
 
     words: list[str]
@@ -57,55 +54,57 @@ class _Candidates:
 def put_into_words(pattern: Pattern, counts: SliceCounts, contexts: Ints, vocab: Vocab, limit: int = LIMIT) -> str:
     """The sentence, of at most `limit` characters. contexts: those with the unit's strongest positions that the fit could see.
 
-    Greedy: each step takes the word that removes most squared error for each character, given the words already taken. What “strongly”
-    stands for is tried at several heights, because a single rare word may stand far above all others.
+    Greedy: each step takes the word that removes most squared error for each character, given the words already taken. What the number
+    STEPS stands for is tried at several heights, because a single rare word may stand far above all others.
     """
     candidates = _candidates(pattern, counts, contexts, vocab)
     highest = (candidates.sums / candidates.weights).max(initial=0.0)
     if highest <= 0:
         return say([])
     # A unit that is never below 0, as a feature of a sparse dictionary, is not below its usual level either: it is silent.
-    lowest = len(LEVELS) - 1 if min(pattern.level, *pattern.rules.values()) < 0 else _SILENT
+    lowest = -STEPS if min(pattern.level, *pattern.rules.values()) < 0 else 0
     tried = [_choose(candidates, highest * height, limit, lowest) for height in _HEIGHTS]
     return say(max(tried, key=lambda found: found[0])[1])
 
 
-def _choose(given: _Candidates, top: float, limit: int, lowest: int) -> tuple[float, list[tuple[str, float]]]:
-    """The squared error that the best words remove when `top` above the level is “strongly”, and the words with their shares.
+def _choose(given: _Candidates, top: float, limit: int, lowest: int) -> tuple[float, list[tuple[str, int]]]:
+    """The squared error that the best words remove when `top` above the level is STEPS, and the words with their steps.
 
-    What a phrase decides its tails decide no more: its weight is taken from theirs.
+    What a word decides its tails decide no more: its weight is taken from theirs.
     """
-    weights, sums = given.weights.copy(), given.sums / top
+    weights, sums = given.weights.copy(), given.sums * (STEPS / top)
     size = len(weights)
     # What is said of each as it stands, and the place of the tail that says it.
-    now, decided = np.zeros(size), np.full(size, ORDERS)
-    levels, gains, rates = np.zeros(size, np.int64), np.zeros(size), np.zeros(size)
+    now, decided = np.zeros(size), np.full(size, _TAILS)
+    steps, gains, rates = np.zeros(size, np.int64), np.zeros(size), np.zeros(size)
 
     def rate(at: npt.NDArray[Any] | slice) -> None:
         means = sums[at] / np.maximum(weights[at], _NOTHING)
-        levels[at] = np.minimum(np.searchsorted(_BELOW, -means, "left"), lowest)
-        stands = _STANDS[levels[at]]
-        gains[at] = (stands - now[at]) * (2 * sums[at] - weights[at] * (stands + now[at]))
+        steps[at] = np.rint(means).clip(lowest, STEPS).astype(np.int64)
+        gains[at] = (steps[at] - now[at]) * (2 * sums[at] - weights[at] * (steps[at] + now[at]))
         rates[at] = gains[at] / given.room[at]
 
     rate(slice(None))
     said: dict[int, int] = {}
     passed_over: list[int] = []
-    removed, left = 0.0, limit - len("Fires")
-    heads: set[tuple[int, bool]] = set()
+    removed, left = 0.0, limit
+    used: set[int] = set()
+    starred: set[int] = set()
     while len(passed_over) < _IN_VAIN:
         best = int(np.argmax(rates))
-        gain, level, shares = float(gains[best]), int(levels[best]), bool(given.shares[best])
+        gain, step, shares = float(gains[best]), int(steps[best]), bool(given.shares[best])
         if gain <= _WORTH * removed or rates[best] <= 0:
             break
-        # A level takes its name once, and a pair of stars once for all words that share one.
-        taken = int(given.room[best]) + _NAMED[level] * ((level, False) not in heads) + 2 * (shares and (level, True) not in heads)
-        if taken > left:
+        # A step is named once, and has one pair of stars for all words that share one.
+        taken = int(given.room[best]) + 2 * (shares and step not in starred)
+        if taken + room(used | {step}) > left:
             passed_over.append(best)
             rates[passed_over] = 0.0
             continue
-        said[best], left, removed = level, left - taken, removed + gain
-        heads |= {(level, False), (level, shares)}
+        said[best], left, removed = step, left - taken, removed + gain
+        used.add(step)
+        if shares:
+            starred.add(step)
         tails = given.tails[best][given.tails[best] >= 0]
         for tail in tails.tolist():
             weights[tail] = max(0.0, weights[tail] - weights[best])
@@ -113,14 +112,14 @@ def _choose(given: _Candidates, top: float, limit: int, lowest: int) -> tuple[fl
             if tail in said:
                 break
         changed = [tails]
-        for place in range(ORDERS - 1):
+        for place in range(_TAILS):
             longer = np.flatnonzero((given.tails[:, place] == best) & (decided > place))
-            now[longer], decided[longer] = _STANDS[level], place
+            now[longer], decided[longer] = step, place
             changed.append(longer)
         rate(np.concatenate(changed))
         rates[[*said, *passed_over]] = 0.0
     order = sorted(said, key=lambda at: -given.sums[at] / given.weights[at])
-    return removed * top**2, [(given.words[at], float(_STANDS[said[at]])) for at in order]
+    return removed * top**2, [(given.words[at], said[at]) for at in order]
 
 
 def _candidates(pattern: Pattern, counts: SliceCounts, contexts: Ints, vocab: Vocab) -> _Candidates:
@@ -153,30 +152,49 @@ def _candidates(pattern: Pattern, counts: SliceCounts, contexts: Ints, vocab: Vo
             of_word[1] += float(weights[at] * above[at])
     found.pop("", None)
     spoken = [one for one in spoken if one.word]
+    for one in [one for one in spoken if one.anywhere]:
+        # What counts inside a word only is said by the same word anywhere, too.
+        if one.anywhere not in found:
+            spoken.append(_of_word(one.anywhere, one.tails[1:]))
+        plain = found.setdefault(one.anywhere, [0.0, 0.0])
+        plain[0] += found[one.word][0]
+        plain[1] += found[one.word][1]
     places = {one.word: place for place, one in enumerate(spoken)}
-    tails = [[*(places.get(tail, -1) for tail in one.tails), *[-1] * (ORDERS - 1 - len(one.tails))] for one in spoken]
+    tails = [[*(places.get(tail, -1) for tail in one.tails), *[-1] * (_TAILS - len(one.tails))] for one in spoken]
     totals = np.array(list(found.values())).reshape(-1, 2)
     return _Candidates(
-        [one.word for one in spoken], totals[:, 0], totals[:, 1], np.array(tails, np.int64).reshape(-1, ORDERS - 1),
+        [one.word for one in spoken], totals[:, 0], totals[:, 1], np.array(tails, np.int64).reshape(-1, _TAILS),
         np.array([one.room for one in spoken], np.int64), np.array([one.shares for one in spoken], bool),
     )  # fmt: skip
 
 
 @dataclass(frozen=True)
 class _Spoken:
-    """A gram as it is written. tails: the shorter ones that it ends with, longest first. room, shares: see `sentence`."""
+    """A gram as it is written. tails: what is read in its place where it is not said, in that order. room, shares: see `sentence`."""
 
     word: str
     tails: tuple[str, ...]
     room: int
     shares: bool
 
+    @property
+    def anywhere(self) -> str:
+        """Without the mark of what only counts inside a word; empty where there is none."""
+        return self.tails[0] if self.word.startswith(INSIDE) and self.tails else ""
+
 
 @lru_cache(maxsize=50_000)
 def _spoken(pieces: tuple[str, ...]) -> _Spoken:
     # Units of one model share most of their words.
-    word = _written(pieces)
-    return _Spoken(word, tuple(_written(pieces[skip:]) for skip in range(1, len(pieces))), room_of(word), shares_stars(word))
+    words: list[str] = []
+    for skip in range(len(pieces)):
+        word = _written(pieces[skip:])
+        words += [word, word[len(INSIDE) :]] if word.startswith(INSIDE) else [word]
+    return _of_word(words[0], tuple(words[1:]))
+
+
+def _of_word(word: str, tails: tuple[str, ...]) -> _Spoken:
+    return _Spoken(word, tails, room_of(word), shares_stars(word))
 
 
 def _written(pieces: Sequence[str]) -> str:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from core.autointerp.corpus_counts import SliceCounts
 from core.autointerp.explanation import Text
 from core.autointerp.pattern import Pattern
-from core.autointerp.sentence import LEVELS, LIMIT, Words, is_inside, level_of, read, room_of, say, speak
+from core.autointerp.sentence import LIMIT, STEPS, Words, is_inside, read, room, room_of, say, shares_stars, speak
 from core.autointerp.simulators import simulate_sentence
 from core.autointerp.wording import put_into_words
 from core.store.texts import load_slice, load_vocab
@@ -21,30 +21,21 @@ from tests.synthetic import write_synthetic_index
 
 HOSTILE = st.text(alphabet=st.one_of(st.characters(), st.sampled_from("*\\\n\t\r …;,.␣\u200bẞİ")), min_size=1, max_size=8)
 PIECES = st.one_of(
-    HOSTILE, st.sampled_from([" not", "not", " strongly", " all", "**", "\\*", " *", "\\", "weakly on *a*", "\u2028", " \n"])
+    HOSTILE, st.sampled_from([" not", "not", " strongly", " all", "**", "\\*", " *", "\\", "weakly on *a*", " (3)", ")", "\u2028", " \n"])
 )
-SHARES = st.sampled_from([share for _, share, _ in LEVELS])
+STEP = st.integers(-STEPS, STEPS)
 
 
-@given(st.dictionaries(st.lists(PIECES, min_size=1, max_size=3).map(speak), SHARES, max_size=6))
+@given(st.dictionaries(st.lists(PIECES, min_size=1, max_size=3).map(speak), STEP, max_size=6))
 @settings(max_examples=300)
-def test_what_is_said_is_read_word_for_word_and_level_for_level(said: dict[str, float]) -> None:
-    assert read(say(list(said.items()))).values == {word: pytest.approx(10 * share) for word, share in said.items()}
+def test_what_is_said_is_read_word_for_word_and_number_for_number(said: dict[str, int]) -> None:
+    assert read(say(list(said.items()))).values == said
 
 
-@given(st.lists(PIECES, min_size=1, max_size=3), SHARES)
+@given(st.lists(PIECES, min_size=1, max_size=3), STEP)
 @settings(max_examples=300)
-def test_a_word_that_was_said_is_found_again_in_the_tokens_it_was_made_of(gram: list[str], share: float) -> None:
-    found = read(say([(speak(gram), share)])).predict(gram)
-    assert found[-1] == pytest.approx(10 * share)
-
-
-@given(st.lists(st.tuples(PIECES.map(lambda piece: speak([piece])), st.floats(-2, 2)), max_size=6, unique_by=lambda said: said[0]))
-def test_a_share_is_said_as_the_level_it_belongs_to(said: list[tuple[str, float]]) -> None:
-    found = read(say(said)).values
-    for word, share in said:
-        assert found[word] == pytest.approx(10 * level_of(share))
-        assert abs(level_of(share) - share) <= 0.23 or abs(share) > 1
+def test_a_word_that_was_said_is_found_again_in_the_tokens_it_was_made_of(gram: list[str], step: int) -> None:
+    assert read(say([(speak(gram), step)])).predict(gram)[-1] == step
 
 
 @given(st.text(max_size=80))
@@ -54,22 +45,18 @@ def test_any_sentence_of_a_person_can_be_read(sentence: str) -> None:
     assert len(words.predict([" a", "b", "\n"])) == 3
 
 
-@given(st.dictionaries(st.lists(PIECES, min_size=1, max_size=2).map(speak), SHARES, max_size=12))
-def test_a_word_takes_no_more_room_than_was_counted(said: dict[str, float]) -> None:
-    rules = list(said.items())
-    for at in range(1, len(rules)):
-        grown = len(say(rules[: at + 1])) - len(say(rules[:at]))
-        name = next(name for name, share, _ in LEVELS if share == rules[at][1])
-        assert grown <= room_of(rules[at][0]) + len(f"{name} on ") + 2
+@given(st.dictionaries(st.lists(PIECES, min_size=1, max_size=2).map(speak), STEP, min_size=1, max_size=12))
+def test_a_sentence_takes_the_room_that_is_counted_for_its_words_and_numbers(said: dict[str, int]) -> None:
+    stars = len({step for word, step in said.items() if shares_stars(word)})
+    assert len(say(said.items())) == room(set(said.values())) + sum(map(room_of, said)) + 2 * stars
 
 
 def test_words_share_a_pair_of_stars_and_what_ends_in_a_mark_has_its_own() -> None:
-    said = [("fight", 1.0), ("?", 1.0), ("not all", 1.0), ("…ing", 0.3), ("oh, well", 0.3), ("the", -0.3), ("of", -1.0)]
+    said = [("fight", 10), ("?", 10), ("not all", 10), ("…ing", 3), ("oh, well", 3), ("the", -4), ("of", -10)]
     sentence = say(said)
-    assert sentence == (
-        r"Fires strongly on *fight, not all*, *?*; weakly on *…ing, oh\, well*; below usual on *the*; far below usual on *of*."
-    )
-    assert read(sentence).values == {word: pytest.approx(10 * share) for word, share in said}
+    assert sentence == r"Fires on *fight, not all*, *?* (10), *…ing, oh\, well* (3); below usual on *the* (−4), *of* (−10)."
+    assert read(sentence).values == dict(said)
+    assert say([("of", -10)]) == "Fires below usual on *of* (−10)."
 
 
 @pytest.mark.parametrize(
@@ -81,6 +68,8 @@ def test_words_share_a_pair_of_stars_and_what_ends_in_a_mark_has_its_own() -> No
             {", and": 10, "), she": 10, "a": 6, ",": 0, "…ing,": 0},
         ),
         ("Strongly on *1,000*, *{\\\\*; weakly on *\\**", {"1,000": 10, "{\\": 10, "*": 3}),
+        ("Fires strongly on *fight*, weakly on *war*, *x* (-2), *y* (42); *z* (7)", {"fight": 10, "war": -2, "x": -2, "y": 3, "z": 7}),
+        ("Fires on *a*; *b*, *c* (5)", {"a": 10, "b": 5, "c": 5}),
         ("*Fight, combat*, far  below usual on *Not,  all, *, ſtrongly *x*", {"fight": 10, "combat": 10, "not": -10, "all": -10, "x": 10}),
     ],
 )
