@@ -71,19 +71,30 @@ def next_to_visible(url: str, workspace: Workspace, first: UnitName, times: int)
         browser = playwright.chromium.launch(executable_path=_chromium(), args=_FLAGS)
         try:
             page = browser.new_page(viewport={"width": 1440, "height": 1000})
-            page.goto(f"{url}/unit?unit={first}")
-            _settled(page)
+            _open(page, url, first)
             for step in range(1, warm + times + 1):
                 unit = UnitName(first.subject, first.site, first.basis, first.index + step)
-                page.evaluate(_WATCH, [f"{unit.site} / {unit.basis} / {unit.index}", top_text(workspace, unit), VISIBLE_MS])
+                page.evaluate(_WATCH, [_heading(unit), top_text(workspace, unit), VISIBLE_MS])
                 page.keyboard.press("j")
                 value = page.evaluate("() => window.seen")
                 if step > warm:
                     found.append(None if value is None else float(value))
+                if value is None:  # go on from where the key should have led
+                    page.goto(f"{url}/unit?unit={unit}")
                 _settled(page)
         finally:
             browser.close()
     return found
+
+
+def _open(page: Any, url: str, unit: UnitName) -> None:
+    page.goto(f"{url}/unit?unit={unit}")
+    page.locator("h1", has_text=_heading(unit)).wait_for(timeout=2 * VISIBLE_MS)
+    _settled(page)
+
+
+def _heading(unit: UnitName) -> str:
+    return f"{unit.site} / {unit.basis} / {unit.index}"
 
 
 def top_text(workspace: Workspace, unit: UnitName) -> str:

@@ -65,7 +65,7 @@ async def _token_list(evidence: Evidence, choice: ExplainerChoice, models: Model
         raise NoRecord(f"{evidence.view.name} has no token to explain it from: index more text.")
     tokens = evidence.vocab.pieces([token for _, token in ranked])
     text = await llm_explainers.explain_from_tokens(models.chat(choice), tokens, choice.temperature)
-    return _written(evidence, choice, models, text, {"tokens": len(tokens)})
+    return _written(evidence, choice, models, text, {"tokens": len(tokens), "read_again": evidence.labelled.reading is not None})
 
 
 async def _logit_effect(evidence: Evidence, choice: ExplainerChoice, models: Models) -> Explanation:

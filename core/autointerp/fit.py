@@ -194,7 +194,7 @@ def _least(gains: Sequence[Floats]) -> float:
     large = np.concatenate([part[part >= bound] for part in gains])
     if len(large) < MOST_RULES:
         large = np.concatenate([part[part >= 0] for part in gains])
-    return float(np.partition(large, -MOST_RULES)[-MOST_RULES]) if len(large) > MOST_RULES else 0.0
+    return float(np.partition(large, -MOST_RULES)[-MOST_RULES]) if len(large) >= MOST_RULES else 0.0
 
 
 def _short(values: Floats) -> Floats:

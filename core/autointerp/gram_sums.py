@@ -28,15 +28,14 @@ class Arranged:
 
     def __init__(self, reading: Reading) -> None:
         self.reading, self.counts = reading, reading.counts
-        text, ids = self.counts.text, self.counts.ids
-        places = text.offsets[reading.contexts] + reading.positions
+        text = self.counts.text
         self.begins = np.flatnonzero(np.diff(reading.contexts, prepend=-1))
         self.contexts = reading.contexts[self.begins]
-        unread = ids[0] > 0
-        unread[places] = False
+        unread = self.counts.ids[0] > 0
+        unread[text.offsets[reading.contexts] + reading.positions] = False
         self.unread = np.flatnonzero(unread)
         self.unread_contexts = np.searchsorted(text.offsets, self.unread, "right") - 1
-        self._grams = tuple(found[places] for found in ids)
+        self._grams = reading.grams
         self._contexts = reading.contexts.astype(np.int32)
 
     @cached_property

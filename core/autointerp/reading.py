@@ -41,7 +41,6 @@ class Reading:
     units: dict[UnitName, int]
     contexts: Ints
     positions: Ints
-    documents: Ints
     values: npt.NDArray[np.float16]
     counts: SliceCounts
     recipe: Mapping[str, Any] = field(default_factory=dict[str, Any])
@@ -150,9 +149,8 @@ def read_again(
             on_block(done, len(ranks))
     contexts = np.repeat(ranks, lengths)
     positions = np.arange(values.shape[1]) - np.repeat(ends - lengths, lengths) + counts.first
-    documents = text.document[contexts].astype(np.int64)
     recipe = {"slice": identity, "tokens": len(contexts), "dtype": dtype}
-    return Reading({unit: row for row, unit in enumerate(ordered)}, contexts, positions, documents, values, counts, recipe)
+    return Reading({unit: row for row, unit in enumerate(ordered)}, contexts, positions, values, counts, recipe)
 
 
 def check_text(index: IndexInfo) -> None:

@@ -29,10 +29,12 @@ MOST_TOKENS = 8
 INSIDE = "…"
 _NAMES = "|".join(name.replace(" ", r"\s+") for name in LEVELS)
 # An escaped character begins nothing: a star of many in a row would otherwise be looked at from each of them.
-_SAID = re.compile(rf"\\.|\b({_NAMES})\b|\*((?:\\.|[^*\\\n])+)\*(?:[ ]?\(([−-]?\d\d?)\))?", re.IGNORECASE)
+_SAID = re.compile(rf"\\.|\b({_NAMES})\b|\*((?:\\.|[^*\\\n])+)\*(?:\s*\(([−–+-]?\d+)\))?", re.IGNORECASE)
 # Only after a letter or a digit does a comma separate: elsewhere it is a word of its own, as in *), and*, and needs no mark.
 _BETWEEN = re.compile(r"(?<=[^\W_]), ")
 _EMPTY = "No token or short phrase predicts it."
+_DIGITS = 4
+"""As many characters of a number as it takes to see that it is none of the steps."""
 _ABOVE, _BELOW = " on ", " below usual on "
 
 
@@ -124,8 +126,9 @@ def read(sentence: str) -> Words:
                 settle(level)
             waiting += _apart(match[2])
             end = match.end()
-            if match[3] is not None and abs(step := int(match[3].replace("−", "-"))) <= STEPS:
-                settle(float(step))
+            if match[3] is not None:
+                step = int(re.sub("[−–]", "-", match[3][:_DIGITS]))
+                settle(float(step) if abs(step) <= STEPS else level)
     settle(level)
     return Words(values)
 

@@ -144,6 +144,8 @@ def _candidates(pattern: Pattern, counts: SliceCounts, contexts: Ints, vocab: Vo
         best = np.argsort(-worth)[: CANDIDATES[order]]
         for at in best[worth[best] > 0].tolist():
             one = _spoken(tuple(vocab.pieces(keys[at])))
+            if one.word in one.tails:
+                continue  # with no more than a space before it, it is said as the shorter one, which is counted already
             if one.word not in found:
                 found[one.word] = [0.0, 0.0]
                 spoken.append(one)

@@ -29,7 +29,11 @@ def add_explaining(add: Callable[[str, str], argparse.ArgumentParser]) -> None:
     ):
         parser = add(name, text)
         parser.add_argument("what", metavar="EXPLANATION_OR_UNIT", help="an explanation's id, or with --say a unit")
-        parser.add_argument("--say", metavar="SENTENCE", help="a sentence about the unit; words between *stars* need no language model")
+        parser.add_argument(
+            "--say",
+            metavar="SENTENCE",
+            help="a sentence about the unit; words in stars, *might* (10), need no language model",
+        )
         _add_shared(parser)
     parser = add("study", "Compare ways of explaining over some units.")
     parser.add_argument("name", metavar="NAME", help=", ".join(STUDIES))
@@ -70,7 +74,8 @@ def _add_shared(parser: argparse.ArgumentParser) -> None:
         "--read",
         type=int,
         default=-1,
-        help="tokens that the pattern explainer reads again, beyond the indexed text where that is shorter; 0 for none (as many as pay)",
+        help="tokens that the pattern explainer reads again, beyond the indexed text where that is shorter; a run does so once; 0 for none "
+        "(as many as pay)",
     )
     scoring = parser.add_argument_group("how to score")
     scoring.add_argument("--simulator", default="pattern", help=f"{', '.join(SIMULATORS)} (pattern)")

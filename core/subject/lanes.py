@@ -36,8 +36,12 @@ class Lanes:
             self._pool = ThreadPoolExecutor(len(self), initializer=torch.set_num_threads, initargs=(self._each,))
             if not self._warm:
                 # One after the other: libraries set much up at a model's first pass, and need not expect several at that moment.
-                for subject in self.subjects:
-                    self._pool.submit(_first_pass, subject).result()
+                try:
+                    for subject in self.subjects:
+                        self._pool.submit(_first_pass, subject).result()
+                except BaseException:
+                    self.__exit__(None, None, None)
+                    raise
                 self._warm = True
         return self
 

@@ -11,6 +11,8 @@ from core.autointerp.study_tables import evident, number
 
 LOW, HIGH = -0.2, 1.0
 """What the strip of a score spans; scores below are drawn at its end."""
+_STARRED = re.compile(r"\\.|\*(?!\s)((?:\\.|[^*\\\n])+)(?<!\s)\*")
+"""As a sentence is read (`core/autointerp/sentence.py`), less what stands between stars with spaces, such as a product."""
 STYLE = """<style>
 [class*="st-key-nx-row-"] {flex-wrap: nowrap; gap: .6rem; border-bottom: 1px solid var(--na-hairline); padding-bottom: .45rem}
 [class*="st-key-nx-row-"] > [data-testid="stElementContainer"]:first-child {flex: 1 1 0; min-width: 0}
@@ -142,14 +144,25 @@ def strip(row: Mapping[str, Any]) -> str:
     return f'<span class="strip" role="img" aria-label="{said}" title="{said}">{"".join(marks)}</span>'
 
 
+def starred_pieces(text: str) -> list[tuple[str, bool]]:
+    """A sentence in pieces, each with whether it stood between *stars*, as the pattern explainer marks its words; there without escapes."""
+    found: list[tuple[str, bool]] = []
+    end = 0
+    for match in _STARRED.finditer(text):
+        if match[1] is not None:
+            found += [(text[end : match.start()], False), (re.sub(r"\\(.)", r"\1", match[1]), True)]
+            end = match.end()
+    return [(piece, bold) for piece, bold in [*found, (text[end:], False)] if piece]
+
+
 def starred(text: str) -> str:
-    """The sentence as inert HTML, with what stands between *stars* in bold, as the pattern explainer marks its words."""
-    return re.sub(r"\*([^*\s](?:[^*]*[^*\s])?)\*", r"<b>\1</b>", html.escape(text))
+    """The sentence as inert HTML, with what stands between *stars* in bold."""
+    return "".join(f"<b>{html.escape(piece)}</b>" if bold else html.escape(piece) for piece, bold in starred_pieces(text))
 
 
 def plain(text: str, limit: int = 80) -> str:
     """The sentence without stars on one line, cut at `limit` characters."""
-    line = " ".join(text.replace("*", "").split())
+    line = " ".join("".join(piece for piece, _ in starred_pieces(text)).split())
     return line if len(line) <= limit else f"{line[: limit - 1].rstrip()}…"
 
 

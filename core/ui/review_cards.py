@@ -2,7 +2,6 @@
 
 import json
 import math
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -16,7 +15,7 @@ from core.store.catalog import IndexInfo, find_unit
 from core.store.texts import load_vocab
 from core.store.units import UnitView, load_unit
 from core.ui import nav, words
-from core.ui.explanation_rows import interval
+from core.ui.explanation_rows import interval, starred_pieces
 from core.ui.records import row_of, shown_bands
 from core.ui.server import Server
 from core.ui.tokens import Band, Heading, pack
@@ -27,7 +26,6 @@ RECORDS = 8
 TOKENS = 8
 KEPT = 64
 """Cards kept ready; one is some 10 kB."""
-_STARS = re.compile(r"\*([^*\s](?:[^*]*[^*\s])?)\*")
 
 _Key = tuple[str, float, int, str, tuple[int, int]]
 _kept: Remembered[_Key, bytes] = Remembered(KEPT)
@@ -112,8 +110,7 @@ def _said(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
 
 def _pieces(text: str) -> list[list[str | bool]]:
     """A sentence in pieces, each with whether it stood between stars."""
-    parts = _STARS.split(text)
-    return [[part, bool(place % 2)] for place, part in enumerate(parts) if part]
+    return [[piece, bold] for piece, bold in starred_pieces(text)]
 
 
 def _written(entries: Sequence[Entry], author: str) -> dict[str, Any]:

@@ -130,7 +130,7 @@ class Server:
 
 
 def freeze_once() -> None:
-    """Take everything loaded so far out of the collector's sight: Streamlit collects after every view, which else costs most of it."""
+    """Take everything loaded so far out of the collector's sight: a full collection would go through all that was imported."""
     if _frozen.acquire(blocking=False):
         gc.collect()
         gc.freeze()

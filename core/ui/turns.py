@@ -14,7 +14,7 @@ _places = threading.BoundedSemaphore(PLACES)
 
 @contextmanager
 def turn() -> Generator[None]:
-    """Wait for a place, those first who asked first, and hold it while the context is open."""
+    """Wait for a place, about in the order of asking, and hold it while the context is open."""
     held = _places.acquire(timeout=PATIENCE_SECONDS)
     try:
         yield

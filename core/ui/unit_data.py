@@ -14,7 +14,7 @@ from core.units import UnitName
 from core.workspace import Workspace
 
 KEPT = 16
-"""Units kept ready. Few: whatever is alive lengthens Streamlit's garbage collection after every view."""
+"""Units kept ready. Few: whatever is alive lengthens every collection of garbage."""
 
 
 @dataclass(frozen=True)

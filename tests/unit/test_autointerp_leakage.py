@@ -66,7 +66,7 @@ def seen_by_the_pattern(workspace: Workspace, evidence: Evidence) -> set[int]:
     seen = documents(workspace, labelled.contexts)
     if labelled.reading is not None:
         assert labelled.usable is not None
-        seen |= set(labelled.reading.documents[labelled.usable].tolist())
+        seen |= set(evidence.counts.text.document[labelled.reading.contexts[labelled.usable]].tolist())
     return seen
 
 
@@ -120,8 +120,7 @@ def test_a_second_reading_is_used_outside_the_held_out_documents_only(place: tup
     contexts = np.repeat(ranks, lengths)
     positions = np.concatenate([np.arange(1, length + 1) for length in lengths])
     values = activations(RECIPE, Site("mlp", 0))[contexts, positions].T.astype(np.float16)
-    owners = text.document[contexts].astype(np.int64)
-    library.add(index.run, Reading({unit: unit.index for unit in UNITS}, contexts, positions, owners, values, counts))
+    library.add(index.run, Reading({unit: unit.index for unit in UNITS}, contexts, positions, values, counts))
     for unit in UNITS:
         for setting in settings_without_a_model():
             evidence = library.evidence(unit, setting)

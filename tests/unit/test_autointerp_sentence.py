@@ -70,6 +70,7 @@ def test_words_share_a_pair_of_stars_and_what_ends_in_a_mark_has_its_own() -> No
         ("Strongly on *1,000*, *{\\\\*; weakly on *\\**", {"1,000": 10, "{\\": 10, "*": 3}),
         ("Fires strongly on *fight*, weakly on *war*, *x* (-2), *y* (42); *z* (7)", {"fight": 10, "war": -2, "x": -2, "y": 3, "z": 7}),
         ("Fires on *a*; *b*, *c* (5)", {"a": 10, "b": 5, "c": 5}),
+        ("*x* (–4), *y*  (+3), *z* (42), *v* (2), *w* (9999999999)", {"x": -4, "y": 3, "z": 10, "v": 2, "w": 10}),
         ("*Fight, combat*, far  below usual on *Not,  all, *, ſtrongly *x*", {"fight": 10, "combat": 10, "not": -10, "all": -10, "x": 10}),
     ],
 )

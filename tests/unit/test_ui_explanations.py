@@ -56,6 +56,7 @@ def test_no_explanation_is_ever_markup(indexed: Workspace, words: str) -> None:
 
 def test_stars_become_bold_and_nothing_else_does() -> None:
     assert starred("Fires on *might*, *could be*; 2 * 3 * 4 and a*b") == "Fires on <b>might</b>, <b>could be</b>; 2 * 3 * 4 and a*b"
+    assert starred(r"*oh\, well*, *\**, *<b>* (3), \*not* it") == r"<b>oh, well</b>, <b>*</b>, <b>&lt;b&gt;</b> (3), \*not* it"
     assert plain("Fires on\n *might*  now") == "Fires on might now"
     assert len(plain("x" * 500, 80)) == 80
 

@@ -48,6 +48,7 @@ def test_a_view_that_waits_for_something_else_does_not_keep_the_others_out(monke
     held.wait(60)
     with turn():  # all places are held: this one goes in without
         pass
+    assert not turns._places.acquire(blocking=False)  # and gives back none
     let_go.set()
     for thread in threads:
         thread.join(60)
