@@ -110,7 +110,7 @@ class Library:
         self.workspace = workspace
         self._counts: dict[tuple[str, int], SliceCounts] = {}
         self._readings: dict[str, Arranged] = {}
-        self._evidence: OrderedDict[tuple[UnitName, str, int, bool, str], Evidence] = OrderedDict()
+        self._evidence: OrderedDict[tuple[UnitName, str, int, bool, bool, str], Evidence] = OrderedDict()
         self._views: OrderedDict[tuple[UnitName, str], UnitView] = OrderedDict()
 
     def evidence(self, unit: UnitName, setting: Setting) -> Evidence:
@@ -121,7 +121,7 @@ class Library:
         name, index = self.locate(unit, setting)
         # All that evidence depends on: most settings of a run, and a unit and its neighbour's shuffled control, share theirs.
         given = setting.explainer.given if setting.explainer.name == "given" else ""
-        key = (name, index.run, setting.each, setting.active_only, given)
+        key = (name, index.run, setting.each, setting.active_only, self._arranged(index.run, setting) is None, given)
         found = self._evidence.get(key)
         if found is None:
             found = self._evidence[key] = self._deal_out(name, index.run, setting)
@@ -132,7 +132,7 @@ class Library:
 
     def _deal_out(self, name: UnitName, run: str, setting: Setting) -> Evidence:
         view = self._view(name, run)
-        arranged = self._readings.get(view.index.run)
+        arranged = self._arranged(run, setting)
         counts = self.counts(view.index) if arranged is None else arranged.counts
         random: Sequence[Record] = view.bands.get("random", [])
         if setting.active_only:
@@ -143,8 +143,11 @@ class Library:
             splits = splits.without(self._seen(setting.explainer.given))
         return Evidence(view, load_vocab(self.workspace, name.subject), counts, splits, arranged)
 
+    def _arranged(self, run: str, setting: Setting) -> Arranged | None:
+        return None if setting.explainer.read == 0 else self._readings.get(run)
+
     def add(self, run: str, reading: Reading) -> None:
-        """Use a second reading of an index run in all evidence from now on."""
+        """Use a second reading of an index run in all evidence from now on, but for settings that want none."""
         self._readings[run] = Arranged(reading)
         self._evidence.clear()
 

@@ -15,7 +15,7 @@ class PatternSimulator:
     name = "pattern"
 
     def __init__(self) -> None:
-        self.recipe: dict[str, Any] = {}
+        self.recipe: dict[str, Any] = {"grammar": sentence.GRAMMAR}
 
     async def simulate(self, explanation: Explanation, text: Text) -> Simulation:
         if explanation.pattern is None:

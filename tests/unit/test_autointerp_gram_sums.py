@@ -130,6 +130,7 @@ def test_evidence_is_shared_by_settings_that_deal_alike_until_more_is_read(works
     assert first.labelled.reading is None
     library.add(index.run, read(library.counts(index), [0, 1]))
     assert library.evidence(UNITS[0], Setting()).labelled.reading is not None
+    assert library.evidence(UNITS[0], Setting(explainer=ExplainerChoice(read=0))).labelled.reading is None
 
 
 def test_a_pattern_that_was_stored_rule_by_rule_is_read() -> None:
