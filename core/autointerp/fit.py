@@ -30,6 +30,8 @@ MOST_RULES = 20_000
 """A pattern keeps the rules that remove most squared error: the others fall back on shorter ones."""
 MOST_WORDS = 2_000
 _EACH = 16
+_HIDDEN, _MOST_LASTS = 1.5, 0.3
+"""Where they were seen, and nowhere else, rules seen once or twice explain part of what lasts: what is found is too little by a factor."""
 DIGITS = 4
 """Significant digits of a stored mean."""
 
@@ -112,7 +114,7 @@ def gather(view: UnitView, counts: SliceCounts, records: Collection[Record], exc
 
 def fit(labelled: Labelled, counts: SliceCounts, vocab: Vocab) -> Pattern:
     """The pattern of a unit: grams of up to ORDERS tokens."""
-    found, level = _rules(labelled, counts, ORDERS, labelled.peaked, 2.0)
+    found, level, lasts = _rules(labelled, counts, ORDERS, labelled.peaked, 2.0)
     singles, means = found[0]
     number_of, words = counts.words(vocab)
     # In the order of their first tokens, so that what is kept of equals does not depend on the vocabulary.
@@ -120,12 +122,13 @@ def fit(labelled: Labelled, counts: SliceCounts, vocab: Vocab) -> Pattern:
     word_means = _short(np.bincount(at, means, len(numbers)) / np.bincount(at, minlength=len(numbers)))
     best = np.lexsort((first, -np.abs(word_means - level)))[:MOST_WORDS]
     kept = dict(zip((words[number] for number in numbers[best]), word_means[best].tolist(), strict=True))
-    return Pattern(_by_ids(found, counts), kept, float(_short(np.array([level]))[0]))
+    short = _short(np.array([level, lasts])).tolist()
+    return Pattern(_by_ids(found, counts), kept, *short)
 
 
 def fit_lookup(labelled: Labelled, counts: SliceCounts) -> Pattern:
     """The token lookup table of Bills et al. 2023: each token's mean activation, and the unit's level for all others."""
-    found, level = _rules(labelled, counts, 1, labelled.even, 1.0)
+    found, level, _ = _rules(labelled, counts, 1, labelled.even, 1.0)
     return Pattern(_by_ids(found, counts), {}, level)
 
 
@@ -136,8 +139,10 @@ def _by_ids(found: Sequence[tuple[Ints, Floats]], counts: SliceCounts) -> dict[t
     return rules
 
 
-def _rules(labelled: Labelled, counts: SliceCounts, orders: int, weights: Floats, once: float) -> tuple[list[tuple[Ints, Floats]], float]:
-    """For each order the grams, as places in `counts.codes`, whose rules change most, with their means; and the level elsewhere.
+def _rules(
+    labelled: Labelled, counts: SliceCounts, orders: int, weights: Floats, once: float
+) -> tuple[list[tuple[Ints, Floats]], float, float]:
+    """For each order the grams, as places in `counts.codes`, whose rules change most, with their means; the level elsewhere; what lasts.
 
     weights: of contexts. once: what one of them weighs on average.
     """
@@ -161,7 +166,16 @@ def _rules(labelled: Labelled, counts: SliceCounts, orders: int, weights: Floats
         before = sums
     least = _least([gains for _, gains in found])
     kept = [(np.flatnonzero(gains >= least), means) for means, gains in found]
-    return [(grams, _short(means[grams])) for grams, means in kept], level
+    lasts = _lasts(labelled, tuple(means for means, _ in found), least, level, weights) if orders == ORDERS else 0.0
+    return [(grams, _short(means[grams])) for grams, means in kept], level, lasts
+
+
+def _lasts(labelled: Labelled, means: tuple[Floats, ...], least: float, level: float, weights: Floats) -> float:
+    """The share of an expectation that is added to what follows; none where nothing was read in its order."""
+    if labelled.arranged is None or labelled.usable is None or labelled.sample is None:
+        return 0.0
+    found = labelled.arranged.lasting(means, least, level, weights, labelled.usable, labelled.sample)
+    return min(max(0.0, _HIDDEN * found), _MOST_LASTS)
 
 
 def _read(labelled: Labelled, counts: SliceCounts, orders: int, weights: Floats) -> tuple[Floats, ...]:

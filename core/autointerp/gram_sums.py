@@ -11,12 +11,15 @@ import numpy as np
 import numpy.typing as npt
 
 from core.autointerp.corpus_counts import ORDERS
+from core.autointerp.pattern import FADES
 from core.autointerp.reading import Reading
 from core.index.jit import njit
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 Bools = npt.NDArray[np.bool_]
+_FOR_LASTING = 131_072
+"""Positions, about, from which one coefficient is fitted: more cost more than they tell."""
 
 
 class Arranged:
@@ -61,6 +64,20 @@ class Arranged:
     def gains(self) -> tuple[Floats, ...]:
         """Room for one number a gram, by order. Memory that is asked for anew for each unit costs more than the sums."""
         return tuple(np.empty(len(codes)) for codes in self.counts.codes)
+
+    def lasting(
+        self, means: tuple[Floats, ...], least: float, level: float, weights: Floats, usable: Bools, values: npt.NDArray[np.float32]
+    ) -> float:
+        """The coefficient of the trace that earlier expectations leave (`Pattern.lasts`) in what these expectations miss of the values.
+
+        Weighted least squares on the usable positions of some of the contexts. means, and `gains` as they are now: of each order's grams;
+        those with gains of at least `least` are rules. weights [contexts of the text]. usable, values [positions].
+        """
+        every = max(1, len(self._contexts) // _FOR_LASTING)
+        product, square = _trace_sums(
+            self._grams, means, self.gains, least, level, self._contexts, weights, usable, values, FADES, every
+        )  # fmt: skip
+        return product / square if square > 0 else 0.0
 
     def add_up(self, orders: int, weights: Floats, usable: Bools, values: npt.NDArray[np.float32]) -> tuple[Floats, ...]:
         """For each order, of every gram in `counts.codes` the weight of its usable positions and their weighted sum, [grams, 2].
@@ -122,6 +139,33 @@ def _shorten(longer: Any, shorter: Any, sums: Any) -> None:
     for gram in range(1, len(longer)):
         sums[shorter[gram], 0] += longer[gram, 0]
         sums[shorter[gram], 1] += longer[gram, 1]
+
+
+@njit(nogil=True, cache=True)
+def _trace_sums(
+    grams: Any, means: Any, gains: Any, least: float, level: float, contexts: Any, weights: Any, usable: Any, values: Any, fades: float,
+    every: int,
+) -> Any:  # fmt: skip
+    """Of each `every`-th context's usable positions Σ w·trace·(value − expected) and Σ w·trace²."""
+    product, square, held, number = 0.0, 0.0, 0.0, -1
+    for i in range(len(contexts)):
+        if i == 0 or contexts[i] != contexts[i - 1]:
+            number += 1
+            held = 0.0
+        if number % every:
+            continue
+        above = 0.0
+        for order in range(len(grams) - 1, -1, -1):
+            gram = grams[order][i]
+            if gram > 0 and gains[order][gram] >= least:
+                above = means[order][gram] - level
+                break
+        if usable[i]:
+            weight = weights[contexts[i]]
+            product += weight * held * (values[i] - level - above)
+            square += weight * held * held
+        held = fades * held + above
+    return product, square
 
 
 @njit(nogil=True, cache=True, error_model="numpy")

@@ -1,7 +1,7 @@
 """Patterns: tokens and their left contexts with the mean activation there. The explanation that needs no language model.
 
 A pattern predicts an activation from the longest left context it knows, backing off to shorter ones (Katz 1987), to the same word in other
-spellings, and to the unit's level elsewhere.
+spellings, and to the unit's level elsewhere. Of what it expects it adds some to the tokens after, because a topic lasts.
 """
 
 from collections.abc import Mapping, Sequence
@@ -14,18 +14,22 @@ import numpy as np
 import numpy.typing as npt
 
 Floats = npt.NDArray[np.float64]
+FADES = 0.7
+"""What is left of an expectation's trace, one token later."""
 
 
 @dataclass(frozen=True)
 class Pattern:
     """rules: the ids of a token, after at most two left neighbours, in reading order -> the mean activation expected on its last token.
 
-    words: the same for a token's `fold`, for tokens that were never seen themselves. level: what is expected anywhere else.
+    words: the same for a token's `fold`, for tokens that were never seen themselves. level: what is expected anywhere else. lasts: the
+    share of what was expected above the level that is added to the next token, FADES times as much to each one after it.
     """
 
     rules: Mapping[tuple[int, ...], float]
     words: Mapping[str, float]
     level: float
+    lasts: float = 0.0
 
     @cached_property
     def longest(self) -> int:
@@ -42,10 +46,10 @@ class Pattern:
                     break
             else:
                 found[at] = self.words.get(fold(pieces[at]), self.level)
-        return found
+        return found + self.lasts * _trace(found - self.level) if self.lasts else found
 
     def tokens_only(self) -> "Pattern":
-        """The same without left contexts and without other spellings: a token lookup table."""
+        """The same without left contexts, without other spellings and without what lasts: a token lookup table."""
         return Pattern({ids: value for ids, value in self.rules.items() if len(ids) == 1}, {}, self.level)
 
     def to_json(self) -> dict[str, Any]:
@@ -55,15 +59,28 @@ class Pattern:
             keys = list(group)
             ids = list(chain.from_iterable(keys))
             columns.append([*(ids[place::length] for place in range(length)), list(map(self.rules.__getitem__, keys))])
-        return {"level": self.level, "columns": columns, "words": dict(self.words)}
+        return {"level": self.level, "lasts": self.lasts, "columns": columns, "words": dict(self.words)}
 
     @classmethod
     def from_json(cls, document: Mapping[str, Any]) -> "Pattern":
-        """Raises ValueError, KeyError or TypeError for what `to_json` did not write. Reads `rules`, each a list, as once written, too."""
+        """Raises ValueError, KeyError or TypeError for what `to_json` did not write.
+
+        Reads what was once written, too: `rules`, each a list, and nothing that lasts.
+        """
         rules = {tuple(int(token) for token in rule[:-1]): float(rule[-1]) for rule in document.get("rules", ())}
         for *ids, values in document["columns"] if "rules" not in document else ():
             rules.update(zip(zip(*(map(int, column) for column in ids), strict=True), map(float, values), strict=True))
-        return cls(rules, {str(word): float(value) for word, value in document["words"].items()}, float(document["level"]))
+        words = {str(word): float(value) for word, value in document["words"].items()}
+        return cls(rules, words, float(document["level"]), float(document.get("lasts", 0.0)))
+
+
+def _trace(above: Floats) -> Floats:
+    """At each token Σ FADES^(t − s − 1) · above[s] over the tokens s before it, [tokens]."""
+    found, held = np.empty(len(above)), 0.0
+    for at, value in enumerate(above.tolist()):
+        found[at] = held
+        held = FADES * held + value
+    return found
 
 
 def fold(piece: str) -> str:

@@ -212,4 +212,4 @@ def enough(units: int) -> int:
     return min(MOST, EACH * units) if units >= MANY else 0
 
 
-MANY, EACH, MOST = 24, 2_048, 540_000
+MANY, EACH, MOST = 24, 2_048, 600_000

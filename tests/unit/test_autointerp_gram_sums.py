@@ -11,7 +11,7 @@ from core.autointerp.corpus_counts import ORDERS, SliceCounts
 from core.autointerp.evidence import Library
 from core.autointerp.fit import fit
 from core.autointerp.gram_sums import Arranged
-from core.autointerp.pattern import Pattern
+from core.autointerp.pattern import FADES, Pattern
 from core.autointerp.reading import Reading
 from core.autointerp.request import ExplainerChoice, Setting
 from core.store.texts import SliceText, load_slice
@@ -116,6 +116,30 @@ def test_a_pattern_has_the_mean_that_its_definition_gives(workspace: Workspace, 
     assert {len(gram) for gram in pattern.rules} == {1, 2, 3}
     for gram, value in list(pattern.rules.items())[::29]:
         assert value == pytest.approx(estimates(gram)[0], rel=2e-3, abs=1e-6)
+
+
+@pytest.mark.parametrize("share", [0.0, 0.1])
+def test_what_lasts_is_found_in_what_the_rules_leave_over(workspace: Workspace, share: float) -> None:
+    """Activations made up of the mean of the token, a share of its trace on later tokens, and noise."""
+    counts = SliceCounts(text_of(workspace), 1)
+    plain = read(counts, list(range(len(counts.text))))
+    rng = np.random.default_rng(0)
+    above = rng.normal(size=len(counts.codes[0]))
+    above[0] = 0.0
+    values, held = np.zeros(len(plain.contexts)), 0.0
+    expected = above[plain.grams[0]]
+    for at in range(len(values)):
+        held = 0.0 if at == 0 or plain.contexts[at] != plain.contexts[at - 1] else held
+        values[at] = 2.0 + expected[at] + share * held + rng.normal(scale=0.1)
+        held = FADES * held + expected[at]
+    arranged, even = Arranged(plain), np.ones(len(counts.text))
+    for gains, order in zip(arranged.gains, range(ORDERS), strict=True):
+        gains[:] = 1.0 if order == 0 else -1.0
+    usable = rng.random(len(values)) < 0.8
+    means = (2.0 + above, *(np.full(len(codes), 99.0) for codes in counts.codes[1:]))
+    found = arranged.lasting(means, 0.5, 2.0, even, usable, values.astype(np.float32))
+    assert found == pytest.approx(share, abs=0.01)
+    assert arranged.lasting(means, 0.5, 2.0, even, np.zeros(len(values), bool), values.astype(np.float32)) == 0.0
 
 
 def test_evidence_is_shared_by_settings_that_deal_alike_until_more_is_read(workspace: Workspace) -> None:

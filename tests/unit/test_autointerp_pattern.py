@@ -32,18 +32,19 @@ FEW = st.integers(0, 3)
 RULES = st.dictionaries(st.lists(FEW, min_size=1, max_size=3).map(tuple), st.floats(-9, 9), max_size=12)
 WORDS = st.dictionaries(st.text(max_size=4).map(fold), st.floats(-9, 9), max_size=4)
 PATTERNS = st.builds(Pattern, RULES, WORDS, st.floats(-9, 9))
+LASTING = st.builds(Pattern, RULES, WORDS, st.floats(-9, 9), st.floats(0, 0.3))
 
 
 def test_few_units_wait_for_no_second_reading_and_many_for_one_that_grows_with_them() -> None:
     assert [enough(units) for units in (1, 8, 23)] == [0, 0, 0]
-    assert [enough(units) for units in (24, 100, 600, 50_000)] == [49_152, 204_800, 540_000, 540_000]
+    assert [enough(units) for units in (24, 100, 600, 50_000)] == [49_152, 204_800, 600_000, 600_000]
 
 
 def pieces_of(ids: list[int]) -> list[str]:
     return [f" W{token}" for token in ids]
 
 
-@given(PATTERNS)
+@given(LASTING)
 def test_a_pattern_survives_json(pattern: Pattern) -> None:
     assert Pattern.from_json(json.loads(json.dumps(pattern.to_json()))) == pattern
 
@@ -59,7 +60,16 @@ def test_the_longest_known_left_context_decides(pattern: Pattern, ids: list[int]
             assert value == pattern.words.get(f"w{ids[at]}", pattern.level)
 
 
-@given(PATTERNS, st.lists(FEW, min_size=1, max_size=8))
+@given(LASTING, st.lists(FEW, min_size=1, max_size=8))
+def test_what_lasts_adds_a_share_of_all_that_was_expected_before(pattern: Pattern, ids: list[int]) -> None:
+    plain = replace(pattern, lasts=0.0).predict(ids, pieces_of(ids))
+    found = pattern.predict(ids, pieces_of(ids))
+    for at in range(len(ids)):
+        trace = sum(0.7 ** (at - before - 1) * (plain[before] - pattern.level) for before in range(at))
+        assert found[at] == pytest.approx(plain[at] + pattern.lasts * trace)
+
+
+@given(LASTING, st.lists(FEW, min_size=1, max_size=8))
 def test_a_lookup_table_knows_no_left_context_and_no_other_spelling(pattern: Pattern, ids: list[int]) -> None:
     found = pattern.tokens_only().predict(ids, pieces_of(ids))
     assert found.tolist() == [pattern.rules.get((token,), pattern.level) for token in ids]
