@@ -8,7 +8,7 @@ WORKSPACE ?=
 ARGS ?=
 
 PY := $(VENV)/bin/python
-PIP := $(PY) -m pip install --quiet $(if $(CONSTRAINTS),--constraint "$(CONSTRAINTS)")
+PIP := $(PY) -m pip install --disable-pip-version-check $(if $(CONSTRAINTS),--constraint "$(CONSTRAINTS)")
 
 # A stamp's name holds the checksum of what it stands for: unchanged requirements are never installed twice.
 RUN_FILES := requirements.txt requirements-embedded.txt $(CONSTRAINTS)
@@ -52,13 +52,13 @@ clean:
 $(RUN_STAMP): | $(PY)
 	@echo "Installing the packages (once; a few minutes)..."
 	@$(PIP) -r requirements.txt
-	@$(PIP) --no-deps -r requirements-embedded.txt
+	@$(PIP) --quiet --no-deps -r requirements-embedded.txt
 	@rm -f "$(VENV)"/.installed-run-*
 	@touch "$@"
 
 $(DEV_STAMP): $(RUN_STAMP) | $(PY)
 	@echo "Installing the tools for the checks (once)..."
-	@$(PIP) -r requirements-dev.txt
+	@$(PIP) --quiet -r requirements-dev.txt
 	@rm -f "$(VENV)"/.installed-dev-*
 	@touch "$@"
 
