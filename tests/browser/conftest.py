@@ -1,11 +1,14 @@
 """A browser, and real dashboards over two workspaces: one indexed with the embedded model, one full of hostile tokens."""
 
+import contextlib
 import importlib.util
 import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 from playwright.sync_api import Browser, sync_playwright
 
 from core.workspace import Workspace
@@ -73,15 +76,39 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture(scope="session")
 def real_workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Three sites of the embedded model over the start of the embedded text, indexed and partly explained by the command line."""
+    """Three sites of the embedded model over the start of the embedded text, indexed and partly explained by the command line.
+
+    Made by one of pytest's processes, while the others wait; each has a copy of its own.
+    """
     need_embedded()
+    base = tmp_path_factory.getbasetemp()
+    shared = (base.parent if os.environ.get("PYTEST_XDIST_WORKER") else base) / "real-workspace"
+    with FileLock(shared.with_suffix(".lock")):
+        if not (made := shared.with_suffix(".made")).exists():
+            shutil.rmtree(shared, ignore_errors=True)
+            index = ("--model", "default", "--corpus", "embedded", "--contexts", str(REAL_CONTEXTS), "--sites", REAL_SITES)
+            command(shared, "index", *index)
+            # A second reading of the text would take longer than all the rest; explaining has tests of its own.
+            command(shared, "explain", "--filter", EXPLAINED, "--read", "0")
+            command(shared, "study", "simulator", "--filter", EXPLAINED, "--read", "0")
+            made.touch()
     workspace = tmp_path_factory.mktemp("real") / "ws"
-    command(
-        workspace, "index", "--model", "default", "--corpus", "embedded", "--contexts", str(REAL_CONTEXTS), "--sites", REAL_SITES
-    )  # fmt: skip
-    command(workspace, "explain", "--filter", EXPLAINED)
-    command(workspace, "study", "simulator", "--filter", EXPLAINED)
+    shutil.copytree(shared, workspace, copy_function=_copy)
     return workspace
+
+
+def _copy(source: str, target: str) -> None:
+    """Weights take half a gigabyte and are never written to again: two names for one file do."""
+    if source.endswith(".safetensors"):
+        with contextlib.suppress(OSError):
+            os.link(source, target)
+            return
+    shutil.copy2(source, target)
+
+
+def copy_subjects(workspace: Path, target: Workspace) -> None:
+    """Let another workspace know the same models."""
+    shutil.copytree(workspace / "subjects", target.subjects, copy_function=_copy, dirs_exist_ok=True)
 
 
 @pytest.fixture(scope="session")

@@ -1,8 +1,6 @@
 """The Runs page: an index started there goes on through a reload and stops when cancelled."""
 
-import os
 import re
-import shutil
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,6 +10,7 @@ from playwright.sync_api import Browser, Page, expect
 
 from core.runs.registry import Registry
 from core.workspace import Workspace
+from tests.browser.conftest import copy_subjects
 from tests.browser.server import Server, serving
 from tests.browser.view import PATIENCE, View, viewing
 
@@ -24,7 +23,7 @@ WORKING = re.compile(r"reading the text · ([\d,]+) of [\d,]+ contexts")
 def without_runs(real_workspace: Path, folder: Path) -> Generator[Server]:
     """A dashboard over a workspace that knows the embedded model but has no run, and may be written to."""
     workspace = Workspace.open(folder / "ws")
-    shutil.copytree(real_workspace / "subjects", workspace.subjects, copy_function=_link, dirs_exist_ok=True)
+    copy_subjects(real_workspace, workspace)
     (workspace.scratch / "first-run.json").write_text("{}")
     with serving(workspace.path, folder / "serve.log") as server:
         yield server
@@ -113,11 +112,3 @@ def contexts_done(page: Page) -> int:
     found = WORKING.search(page.inner_text("body"))
     assert found is not None
     return int(found[1].replace(",", ""))
-
-
-def _link(source: str, target: str) -> None:
-    """The embedded model has half a gigabyte of weights: share them instead of copying."""
-    try:
-        os.link(source, target)
-    except OSError:
-        shutil.copy2(source, target)

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, expect
 
-from tests.browser.conftest import need_embedded
+from core.workspace import Workspace
+from tests.browser.conftest import copy_subjects
 from tests.browser.server import Server, command, serving
 from tests.browser.view import PATIENCE, Theme, View, viewing
 
@@ -17,10 +18,10 @@ ADDRESS = f"unit?unit={SUBJECT}/{SITE}/{NAME}"
 
 
 @pytest.fixture(scope="module")
-def features(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+def features(browser: Browser, real_workspace: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """A dashboard over the features of a dictionary: random directions of which the 32 largest of a token are kept."""
-    need_embedded()
     workspace = tmp_path_factory.mktemp("features") / "ws"
+    copy_subjects(real_workspace, Workspace.open(workspace))
     command(workspace, "basis", "fit", "random", "--site", SITE, "--k", str(K), "--contexts", "64")
     command(workspace, "index", "--basis", NAME, "--contexts", "128")
     with serving(workspace, workspace.parent / "serve.log") as server:

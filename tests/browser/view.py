@@ -117,6 +117,11 @@ class View:
         """Pixels by which the page's content is wider than its window: 0 when nothing has to be scrolled sideways."""
         return int(self.page.evaluate(_OVERFLOW))
 
+    def fits(self) -> None:
+        """Wait until nothing has to be scrolled sideways: after its window has changed, charts are drawn again."""
+        self.settled()
+        self.page.wait_for_function(f"() => ({_OVERFLOW.strip()})() === 0", timeout=PATIENCE)
+
     def _on_console(self, message: ConsoleMessage) -> None:
         if message.type == "error" and not DEEP_LINK_404.search(urlsplit(message.location.get("url", "")).path):
             self.errors.append(f"{message.text} ({message.location.get('url')})")
