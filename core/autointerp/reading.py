@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 Ints = npt.NDArray[np.int64]
 BLOCK_TOKENS = 2048
 """Tokens in a forward pass: more would no longer lie in the cache."""
-MOST_BYTES = 768 << 20
+MOST_BYTES = 1 << 30
 """Activations kept in memory at most: with more units fewer tokens are read."""
 
 
@@ -212,4 +212,4 @@ def enough(units: int) -> int:
     return min(MOST, EACH * units) if units >= MANY else 0
 
 
-MANY, EACH, MOST = 24, 2_048, 600_000
+MANY, EACH, MOST = 24, 2_048, 900_000
