@@ -12,7 +12,7 @@ from core.autointerp.corpus_counts import SliceCounts
 from core.autointerp.explanation import Example, Text
 from core.autointerp.fit import Labelled, gather
 from core.autointerp.gram_sums import Arranged
-from core.autointerp.reading import Reading, check_text
+from core.autointerp.reading import MANY, Reading, check_text, enough
 from core.autointerp.request import ExplainerChoice, Setting
 from core.autointerp.splits import Split, Splits, example, split_records, with_activity
 from core.errors import AtlasError
@@ -106,8 +106,9 @@ def cut(shown: Example, length: int) -> Example:
 class Library:
     """Evidence by unit and setting, with what is shared between units kept in memory."""
 
-    def __init__(self, workspace: Workspace) -> None:
-        self.workspace = workspace
+    def __init__(self, workspace: Workspace, units: int = MANY) -> None:
+        """units: of the run, which decide whether a setting that leaves it open wants a second reading."""
+        self.workspace, self._units = workspace, units
         self._counts: dict[tuple[str, int], SliceCounts] = {}
         self._readings: dict[str, Arranged] = {}
         self._evidence: OrderedDict[tuple[UnitName, str, int, bool, bool, str], Evidence] = OrderedDict()
@@ -121,7 +122,7 @@ class Library:
         name, index = self.locate(unit, setting)
         # All that evidence depends on: most settings of a run, and a unit and its neighbour's shuffled control, share theirs.
         given = setting.explainer.given if setting.explainer.name == "given" else ""
-        key = (name, index.run, setting.each, setting.active_only, self._arranged(index.run, setting) is None, given)
+        key = (name, index.run, setting.each, setting.active_only, self._wanted(index.run, setting) is None, given)
         found = self._evidence.get(key)
         if found is None:
             found = self._evidence[key] = self._deal_out(name, index.run, setting)
@@ -132,7 +133,7 @@ class Library:
 
     def _deal_out(self, name: UnitName, run: str, setting: Setting) -> Evidence:
         view = self._view(name, run)
-        arranged = self._arranged(run, setting)
+        arranged = self._wanted(run, setting)
         counts = self.counts(view.index) if arranged is None else arranged.counts
         random: Sequence[Record] = view.bands.get("random", [])
         if setting.active_only:
@@ -143,8 +144,12 @@ class Library:
             splits = splits.without(self._seen(setting.explainer.given))
         return Evidence(view, load_vocab(self.workspace, name.subject), counts, splits, arranged)
 
-    def _arranged(self, run: str, setting: Setting) -> Arranged | None:
-        return None if setting.explainer.read == 0 else self._readings.get(run)
+    def reads(self, setting: Setting) -> int:
+        """Tokens that a setting wants to be read again; where several of a run want some, all that do share the largest reading."""
+        return enough(self._units) if setting.explainer.read < 0 else setting.explainer.read
+
+    def _wanted(self, run: str, setting: Setting) -> Arranged | None:
+        return self._readings.get(run) if self.reads(setting) else None
 
     def add(self, run: str, reading: Reading) -> None:
         """Use a second reading of an index run in all evidence from now on, but for settings that want none."""

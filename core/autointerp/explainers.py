@@ -38,7 +38,9 @@ def pattern_explanation(evidence: Evidence) -> Explanation:
     pattern = fit(labelled, evidence.counts, evidence.vocab)
     strong = np.unique(labelled.contexts[labelled.strong])
     text = put_into_words(pattern, evidence.counts, strong, evidence.vocab)
-    recipe: dict[str, Any] = {"positions": len(labelled), "read_again": labelled.reading is not None, "rules": len(pattern.rules)}
+    recipe: dict[str, Any] = {
+        "positions": len(labelled), "read_again": labelled.reading is not None, "rules": len(pattern.rules), "lasts": pattern.lasts,
+    }  # fmt: skip
     if labelled.reading is not None:
         recipe["reading"] = dict(labelled.reading.recipe)
     return Explanation(evidence.view.name, text, "pattern", "pattern", pattern, recipe)

@@ -30,8 +30,11 @@ MOST_RULES = 20_000
 """A pattern keeps the rules that remove most squared error: the others fall back on shorter ones."""
 MOST_WORDS = 2_000
 _EACH = 16
-_HIDDEN, _MOST_LASTS = 1.5, 0.3
-"""Where they were seen, and nowhere else, rules seen once or twice explain part of what lasts: what is found is too little by a factor."""
+_SEEN_TOO_LITTLE = 1.5
+"""What lasts is found too small by about this factor: where they were seen, and nowhere else, rules seen once or twice explain part of it,
+and so do the strongest positions, which are in the rules and not in what is left over. docs/performance.md has what it brings."""
+_MOST_LASTS = 0.3
+"""1 − FADES: with more, what lasts of an even text would be more than what is expected of it."""
 DIGITS = 4
 """Significant digits of a stored mean."""
 
@@ -114,7 +117,8 @@ def gather(view: UnitView, counts: SliceCounts, records: Collection[Record], exc
 
 def fit(labelled: Labelled, counts: SliceCounts, vocab: Vocab) -> Pattern:
     """The pattern of a unit: grams of up to ORDERS tokens."""
-    found, level, lasts = _rules(labelled, counts, ORDERS, labelled.peaked, 2.0)
+    estimates = _estimates(labelled, counts, ORDERS, labelled.peaked, 2.0)
+    level, found = estimates.level, estimates.rules()
     singles, means = found[0]
     number_of, words = counts.words(vocab)
     # In the order of their first tokens, so that what is kept of equals does not depend on the vocabulary.
@@ -122,14 +126,14 @@ def fit(labelled: Labelled, counts: SliceCounts, vocab: Vocab) -> Pattern:
     word_means = _short(np.bincount(at, means, len(numbers)) / np.bincount(at, minlength=len(numbers)))
     best = np.lexsort((first, -np.abs(word_means - level)))[:MOST_WORDS]
     kept = dict(zip((words[number] for number in numbers[best]), word_means[best].tolist(), strict=True))
-    short = _short(np.array([level, lasts])).tolist()
+    short = _short(np.array([level, _lasts(labelled, estimates)])).tolist()
     return Pattern(_by_ids(found, counts), kept, *short)
 
 
 def fit_lookup(labelled: Labelled, counts: SliceCounts) -> Pattern:
     """The token lookup table of Bills et al. 2023: each token's mean activation, and the unit's level for all others."""
-    found, level, _ = _rules(labelled, counts, 1, labelled.even, 1.0)
-    return Pattern(_by_ids(found, counts), {}, level)
+    estimates = _estimates(labelled, counts, 1, labelled.even, 1.0)
+    return Pattern(_by_ids(estimates.rules(), counts), {}, estimates.level)
 
 
 def _by_ids(found: Sequence[tuple[Ints, Floats]], counts: SliceCounts) -> dict[tuple[int, ...], float]:
@@ -139,20 +143,35 @@ def _by_ids(found: Sequence[tuple[Ints, Floats]], counts: SliceCounts) -> dict[t
     return rules
 
 
-def _rules(
-    labelled: Labelled, counts: SliceCounts, orders: int, weights: Floats, once: float
-) -> tuple[list[tuple[Ints, Floats]], float, float]:
-    """For each order the grams, as places in `counts.codes`, whose rules change most, with their means; the level elsewhere; what lasts.
+@dataclass(frozen=True)
+class _Estimates:
+    """means: of the grams of each order [grams, 2], as places in `counts.codes`: of all positions, and of the weaker ones. gains [grams]:
+    the squared error that each removes. least: the gain of the last that is kept. weights: of contexts.
 
-    weights: of contexts. once: what one of them weighs on average.
+    The arrays are used again for the next unit.
     """
+
+    means: tuple[Floats, ...]
+    gains: tuple[Floats, ...]
+    least: float
+    level: float
+    weights: Floats
+
+    def rules(self) -> list[tuple[Ints, Floats]]:
+        """For each order the grams whose rules change most, with their means."""
+        kept = [np.flatnonzero(gains >= self.least) for gains in self.gains]
+        return [(grams, _short(means[grams, 0])) for grams, means in zip(kept, self.means, strict=True)]
+
+
+def _estimates(labelled: Labelled, counts: SliceCounts, orders: int, weights: Floats, once: float) -> _Estimates:
+    """The means of all grams. weights: of contexts. once: what one of them weighs on average."""
     places = counts.text.offsets[labelled.contexts] + labelled.positions
     weight, strong = weights[labelled.contexts], labelled.strong
     weak_sums = _read(labelled, counts, orders, weights)
     unknown, unknown_weights = _unknown(labelled, counts, weights, places)
     level = _level(labelled, weights, weak_sums[0])
     before = np.full((1, 2), level)
-    found: list[tuple[Floats, Floats]] = []
+    all_gains: list[Floats] = []
     for order, sums in enumerate(weak_sums):
         ids = counts.ids[order]
         add(ids[places[~strong]], weight[~strong], labelled.values[~strong], sums)
@@ -162,20 +181,19 @@ def _rules(
         missing = np.bincount(ids[unknown], unknown_weights, len(sums)) if len(unknown) else np.zeros(0)
         gains = np.empty(len(sums)) if labelled.arranged is None else labelled.arranged.gains[order]
         estimate(sums, missing, grams, strong_sums, counts.shorter[order], before, once, gains)
-        found.append((sums[:, 0], gains))
+        all_gains.append(gains)
         before = sums
-    least = _least([gains for _, gains in found])
-    kept = [(np.flatnonzero(gains >= least), means) for means, gains in found]
-    lasts = _lasts(labelled, tuple(means for means, _ in found), least, level, weights) if orders == ORDERS else 0.0
-    return [(grams, _short(means[grams])) for grams, means in kept], level, lasts
+    return _Estimates(weak_sums, tuple(all_gains), _least(all_gains), level, weights)
 
 
-def _lasts(labelled: Labelled, means: tuple[Floats, ...], least: float, level: float, weights: Floats) -> float:
+def _lasts(labelled: Labelled, found: _Estimates) -> float:
     """The share of an expectation that is added to what follows; none where nothing was read in its order."""
     if labelled.arranged is None or labelled.usable is None or labelled.sample is None:
         return 0.0
-    found = labelled.arranged.lasting(means, least, level, weights, labelled.usable, labelled.sample)
-    return min(max(0.0, _HIDDEN * found), _MOST_LASTS)
+    share = labelled.arranged.lasting(
+        found.means, found.gains, found.least, found.level, found.weights, labelled.usable, labelled.sample
+    )  # fmt: skip
+    return min(max(0.0, _SEEN_TOO_LITTLE * share), _MOST_LASTS)
 
 
 def _read(labelled: Labelled, counts: SliceCounts, orders: int, weights: Floats) -> tuple[Floats, ...]:

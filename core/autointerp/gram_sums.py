@@ -1,4 +1,4 @@
-"""Weights and weighted sums of activations by gram, and the means they give: the loops of a pattern's fit, compiled.
+"""Weights and weighted sums of activations by gram, the means they give, and what lasts of these: the loops of a pattern's fit, compiled.
 
 The positions of a second reading are the same for all units, so they are put in the order of their longest grams once. A unit's sums
 are then made in one pass that writes each gram once; those of a shorter gram are the sums of the longer ones that end in it.
@@ -19,7 +19,7 @@ Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 Bools = npt.NDArray[np.bool_]
 _FOR_LASTING = 131_072
-"""Positions, about, from which one coefficient is fitted: more cost more than they tell."""
+"""Positions, at most about, from which one coefficient is fitted: more cost more than they tell."""
 
 
 class Arranged:
@@ -66,17 +66,17 @@ class Arranged:
         return tuple(np.empty(len(codes)) for codes in self.counts.codes)
 
     def lasting(
-        self, means: tuple[Floats, ...], least: float, level: float, weights: Floats, usable: Bools, values: npt.NDArray[np.float32]
-    ) -> float:
+        self, means: tuple[Floats, ...], gains: tuple[Floats, ...], least: float, level: float, weights: Floats, usable: Bools,
+        values: npt.NDArray[np.float32],
+    ) -> float:  # fmt: skip
         """The coefficient of the trace that earlier expectations leave (`Pattern.lasts`) in what these expectations miss of the values.
 
-        Weighted least squares on the usable positions of some of the contexts. means, and `gains` as they are now: of each order's grams;
-        those with gains of at least `least` are rules. weights [contexts of the text]. usable, values [positions].
+        Weighted least squares on the usable positions of some whole contexts. A token without a rule is taken to be at the level, whatever
+        its word. means: of each order's grams, [grams, 2] as `estimate` leaves them. gains [grams]: those of at least `least` are rules.
+        weights [contexts of the text]. usable, values [positions].
         """
-        every = max(1, len(self._contexts) // _FOR_LASTING)
-        product, square = _trace_sums(
-            self._grams, means, self.gains, least, level, self._contexts, weights, usable, values, FADES, every
-        )  # fmt: skip
+        every = max(1, -(-len(self._contexts) // _FOR_LASTING))
+        product, square = _trace_sums(self._grams, means, gains, least, level, self._contexts, weights, usable, values, FADES, every)
         return product / square if square > 0 else 0.0
 
     def add_up(self, orders: int, weights: Floats, usable: Bools, values: npt.NDArray[np.float32]) -> tuple[Floats, ...]:
@@ -158,7 +158,7 @@ def _trace_sums(
         for order in range(len(grams) - 1, -1, -1):
             gram = grams[order][i]
             if gram > 0 and gains[order][gram] >= least:
-                above = means[order][gram] - level
+                above = means[order][gram, 0] - level
                 break
         if usable[i]:
             weight = weights[contexts[i]]

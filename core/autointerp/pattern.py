@@ -15,7 +15,8 @@ import numpy.typing as npt
 
 Floats = npt.NDArray[np.float64]
 FADES = 0.7
-"""What is left of an expectation's trace, one token later."""
+"""What is left of an expectation's trace, one token later. Part of the stored format: another number would change what is predicted from
+patterns that are there."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +47,16 @@ class Pattern:
                     break
             else:
                 found[at] = self.words.get(fold(pieces[at]), self.level)
-        return found + self.lasts * _trace(found - self.level) if self.lasts else found
+        if self.lasts:
+            found += self.lasts * _trace(found - self.level)
+            if self._never_below:
+                np.maximum(found, 0.0, out=found)
+        return found
+
+    @cached_property
+    def _never_below(self) -> bool:
+        """Whether nothing below 0 is expected of any token by itself, as of a feature of a sparse dictionary."""
+        return min(self.level, *self.rules.values(), *self.words.values()) >= 0
 
     def tokens_only(self) -> "Pattern":
         """The same without left contexts, without other spellings and without what lasts: a token lookup table."""
@@ -71,7 +81,10 @@ class Pattern:
         for *ids, values in document["columns"] if "rules" not in document else ():
             rules.update(zip(zip(*(map(int, column) for column in ids), strict=True), map(float, values), strict=True))
         words = {str(word): float(value) for word, value in document["words"].items()}
-        return cls(rules, words, float(document["level"]), float(document.get("lasts", 0.0)))
+        lasts = float(document.get("lasts", 0.0))
+        if not 0 <= lasts <= 1:
+            raise ValueError("lasts")
+        return cls(rules, words, float(document["level"]), lasts)
 
 
 def _trace(above: Floats) -> Floats:

@@ -15,7 +15,7 @@ from core.autointerp.evidence import Library
 from core.autointerp.explanation import Explanation
 from core.autointerp.files import Outcome, find_parts, write_outcomes
 from core.autointerp.models import Models
-from core.autointerp.reading import MOST_BYTES, enough, read_again
+from core.autointerp.reading import MOST_BYTES, read_again
 from core.autointerp.request import ExplainRequest
 from core.autointerp.unit_work import Worker
 from core.errors import AtlasError
@@ -60,7 +60,7 @@ def run_explain(workspace: Workspace, run_dir: Path, params: dict[str, Any], pro
 class _Run:
     def __init__(self, workspace: Workspace, run_dir: Path, request: ExplainRequest, progress: Progress) -> None:
         self._workspace, self._run_dir, self._request, self._progress = workspace, run_dir, request, progress
-        self._library = Library(workspace)
+        self._library = Library(workspace, len(request.units))
         self._entries = find_parts(run_dir)
         self._before = _spent_before(run_dir)
         self._finished = {name for entry in self._entries for name in entry["work"]}
@@ -127,7 +127,7 @@ class _Run:
         """Read some of the text again for all units that the pattern explainer is asked about, index by index."""
         wanted: dict[str, tuple[set[UnitName], int]] = {}
         for setting in self._request.settings:
-            tokens = enough(len(self._request.units)) if setting.explainer.read < 0 else setting.explainer.read
+            tokens = self._library.reads(setting)
             if setting.explainer.name != "pattern" or not tokens or len(self._finished) == self._total:
                 continue
             for unit in self._request.units:

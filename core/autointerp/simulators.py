@@ -15,10 +15,11 @@ class PatternSimulator:
     name = "pattern"
 
     def __init__(self) -> None:
-        self.recipe: dict[str, Any] = {"grammar": sentence.GRAMMAR}
+        self.recipe: dict[str, Any] = {}
 
     async def simulate(self, explanation: Explanation, text: Text) -> Simulation:
         if explanation.pattern is None:
+            self.recipe["grammar"] = sentence.GRAMMAR
             return simulate_sentence(explanation.text, text)
         return Simulation(explanation.pattern.predict(text.ids, text.pieces), "activation")
 

@@ -7,11 +7,9 @@ largest only, when k > 0), r = Σ cⱼdⱼ − x and loss = mean ‖r‖² + α 
     ∂loss/∂zⱼ = (2 r·dⱼ + α) / n where cⱼ > 0, else 0        ∂loss/∂eⱼ = Σ ∂loss/∂zⱼ x        ∂loss/∂dⱼ = Σ cⱼ 2r / n
 """
 
-import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import cache
 from itertools import pairwise
 
 import numpy as np
@@ -20,9 +18,10 @@ from torch import Tensor
 
 from core.bases import kernels
 from core.bases.bounds import BORDER, DENSE_SHARE
+from core.subject.matmul import bfloat16_pays
 
-_MIN_GAIN = 1.5
-"""A bfloat16 product has to be this many times as fast as float32 to be worth computing what it lets through again."""
+_SMALL = 1 << 18
+"""Entries of an encoder whose product takes no time worth sparing."""
 
 
 @dataclass(frozen=True)
@@ -196,17 +195,6 @@ class ActivePass:
         return held[:size]
 
 
-@cache
-def worth_screening(tokens: int, d: int, units: int) -> bool:
-    """Whether this machine multiplies in bfloat16 so much faster that screening pays: measured, once a process."""
-    generator = torch.Generator().manual_seed(0)
-    x, rows = torch.randn(min(tokens, 1024), d, generator=generator), torch.randn(units, d, generator=generator)
-    slow = min(_seconds(x, rows) for _ in range(4))
-    fast = min(_seconds(x.bfloat16(), rows.bfloat16()) for _ in range(4))
-    return slow > _MIN_GAIN * fast
-
-
-def _seconds(x: Tensor, rows: Tensor) -> float:
-    begin = time.perf_counter()
-    torch.mm(x, rows.T)
-    return time.perf_counter() - begin
+def worth_screening(d: int, units: int) -> bool:
+    """Whether a product in bfloat16 is so much faster here that screening pays: not by the clock, see `core/subject/matmul.py`."""
+    return d * units >= _SMALL and bfloat16_pays()

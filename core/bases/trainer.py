@@ -127,7 +127,7 @@ class Trainer:
     def begin(self) -> None:
         """Choose the scale and make the first weights, from the first filling of the buffer."""
         d = self.stream.source.width
-        self.screen = self.device.type == "cpu" and worth_screening(self.request.batch, d, self.request.units(d))
+        self.screen = self.device.type == "cpu" and worth_screening(d, self.request.units(d))
         first = prepare(Prepare(self.request.centre), self.stream.first()).x
         size = float(first.norm(dim=-1).mean(dtype=torch.float64))
         if not math.isfinite(size) or size <= 0:

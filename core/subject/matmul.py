@@ -18,7 +18,7 @@ MAX_ERROR = 1e-5
 """Largest relative error against float64 that still counts as float32."""
 _SHAPES = ((512, 576, 1536), (256, 1536, 576), (128, 64, 256))
 """Rows, inputs and outputs of the products compared: those of a small model's MLP, and a tiny one."""
-_FAST_BFLOAT16 = ("amx_bf16", "avx512_bf16", "avx10_2")
+FAST_BFLOAT16 = ("amx_bf16", "avx512_bf16", "avx10_2")
 """x86 instructions that multiply in bfloat16. ARM's are left out: not every build of torch uses them."""
 
 
@@ -46,7 +46,8 @@ def _float32_on_cpu() -> str:
 def bfloat16_pays() -> bool:
     """Whether this machine's CPU multiplies in bfloat16 by instructions of its own, much faster than in float32."""
     found = torch.cpu.get_capabilities()
-    return any(found.get(name, False) for name in _FAST_BFLOAT16)
+    # Without oneDNN torch does not use these instructions.
+    return torch.backends.mkldnn.is_available() and any(found.get(name, False) for name in FAST_BFLOAT16)
 
 
 @torch.no_grad()

@@ -35,8 +35,9 @@ EXPLAINER_HELP = (
     "tokens the unit makes likelier."
 )
 SIMULATOR_HELP = (
-    "pattern: looks tokens up in the pattern behind an explanation, or its starred words. Sentence: the starred words only, as a reader "
-    "has them. Token table: the single tokens of that pattern, without what stands before them. Structured chat: a model writes each "
+    "pattern: looks tokens up in the pattern behind an explanation and adds some of what it expected of the tokens before, or takes its "
+    "starred words. Sentence: the starred words only, as a reader has them. Token table: the single tokens of that pattern, without what "
+    "stands before them. Structured chat: a model writes each "
     "activation as JSON. All at once: one prompt, activations read from the probabilities of its number tokens; over HTTP this needs a "
     "completions endpoint that returns log probabilities of the prompt."
 )

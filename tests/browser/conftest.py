@@ -83,7 +83,7 @@ def real_workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
     need_embedded()
     base = tmp_path_factory.getbasetemp()
     shared = (base.parent if os.environ.get("PYTEST_XDIST_WORKER") else base) / "real-workspace"
-    with FileLock(shared.with_suffix(".lock")):
+    with FileLock(shared.with_suffix(".lock"), timeout=540):
         if not (made := shared.with_suffix(".made")).exists():
             shutil.rmtree(shared, ignore_errors=True)
             index = ("--model", "default", "--corpus", "embedded", "--contexts", str(REAL_CONTEXTS), "--sites", REAL_SITES)

@@ -24,9 +24,10 @@ def test_a_page_is_quiet_and_fits(browser: Browser, real: Server, page: str, the
     """Opened in a narrow window, which is then made wider, and narrow again."""
     with viewing(browser, real, theme, 600) as view:
         view.open(page)
-        for width in (600, 1440, 1920, 600):
-            view.page.set_viewport_size({"width": width, "height": 1000})
-            view.fits()
+        assert view.overflow() == 0
+        for width in (1440, 1920, 600):
+            view.resize(width)
+            assert view.overflow() == 0, width
         view.check()
 
 

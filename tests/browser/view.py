@@ -51,6 +51,18 @@ _OVERFLOW = """
 """
 
 
+_AT_REST = """
+async () => {
+  const widths = () => [...document.querySelectorAll('[data-testid="stMain"], .js-plotly-plot')].map((e) => e.clientWidth).join();
+  for (let before = '', same = 0; same < 4; ) {
+    await new Promise((done) => setTimeout(done, 100));
+    same = widths() === before ? same + 1 : 0;
+    before = widths();
+  }
+}
+"""
+
+
 def find_chromium() -> str | None:
     """The path of an installed Chromium or Chrome, or None."""
     names = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
@@ -117,10 +129,11 @@ class View:
         """Pixels by which the page's content is wider than its window: 0 when nothing has to be scrolled sideways."""
         return int(self.page.evaluate(_OVERFLOW))
 
-    def fits(self) -> None:
-        """Wait until nothing has to be scrolled sideways: after its window has changed, charts are drawn again."""
+    def resize(self, width: int) -> None:
+        """Give the window another width, and wait until the page has taken it: the sidebar and the charts follow one after the other."""
+        self.page.set_viewport_size({"width": width, "height": 1000})
+        self.page.evaluate(_AT_REST)
         self.settled()
-        self.page.wait_for_function(f"() => ({_OVERFLOW.strip()})() === 0", timeout=PATIENCE)
 
     def _on_console(self, message: ConsoleMessage) -> None:
         if message.type == "error" and not DEEP_LINK_404.search(urlsplit(message.location.get("url", "")).path):

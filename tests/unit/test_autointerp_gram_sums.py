@@ -1,12 +1,15 @@
 """Sums by gram over a second reading: the same as adding up position by position, whatever part of the text was read."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from core.autointerp import gram_sums
 from core.autointerp.corpus_counts import ORDERS, SliceCounts
 from core.autointerp.evidence import Library
 from core.autointerp.fit import fit
@@ -14,7 +17,7 @@ from core.autointerp.gram_sums import Arranged
 from core.autointerp.pattern import FADES, Pattern
 from core.autointerp.reading import Reading
 from core.autointerp.request import ExplainerChoice, Setting
-from core.store.texts import SliceText, load_slice
+from core.store.texts import SliceText, load_slice, load_vocab
 from core.units import Site, UnitName
 from core.workspace import Workspace
 from tests.synthetic import Recipe, activations, write_synthetic_index
@@ -118,28 +121,65 @@ def test_a_pattern_has_the_mean_that_its_definition_gives(workspace: Workspace, 
         assert value == pytest.approx(estimates(gram)[0], rel=2e-3, abs=1e-6)
 
 
-@pytest.mark.parametrize("share", [0.0, 0.1])
-def test_what_lasts_is_found_in_what_the_rules_leave_over(workspace: Workspace, share: float) -> None:
-    """Activations made up of the mean of the token, a share of its trace on later tokens, and noise."""
-    counts = SliceCounts(text_of(workspace), 1)
+def traced(counts: SliceCounts, share: float) -> tuple[Reading, npt.NDArray[np.float64]]:
+    """A reading made up of a mean for each token, a share of what these leave on later tokens, and noise; and the means."""
     plain = read(counts, list(range(len(counts.text))))
     rng = np.random.default_rng(0)
     above = rng.normal(size=len(counts.codes[0]))
-    above[0] = 0.0
-    values, held = np.zeros(len(plain.contexts)), 0.0
-    expected = above[plain.grams[0]]
+    expected, values, held = above[plain.grams[0]], np.zeros(len(plain.contexts)), 0.0
     for at in range(len(values)):
         held = 0.0 if at == 0 or plain.contexts[at] != plain.contexts[at - 1] else held
         values[at] = 2.0 + expected[at] + share * held + rng.normal(scale=0.1)
         held = FADES * held + expected[at]
-    arranged, even = Arranged(plain), np.ones(len(counts.text))
-    for gains, order in zip(arranged.gains, range(ORDERS), strict=True):
-        gains[:] = 1.0 if order == 0 else -1.0
-    usable = rng.random(len(values)) < 0.8
-    means = (2.0 + above, *(np.full(len(codes), 99.0) for codes in counts.codes[1:]))
-    found = arranged.lasting(means, 0.5, 2.0, even, usable, values.astype(np.float32))
-    assert found == pytest.approx(share, abs=0.01)
-    assert arranged.lasting(means, 0.5, 2.0, even, np.zeros(len(values), bool), values.astype(np.float32)) == 0.0
+    return replace(plain, values=np.tile(values.astype(np.float16), (len(UNITS), 1))), 2.0 + above
+
+
+@pytest.mark.parametrize("share", [-0.1, 0.0, 0.1])
+@pytest.mark.parametrize("most", [10**6, 500])
+def test_what_lasts_is_found_in_what_the_rules_leave_over(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch, share: float, most: int
+) -> None:
+    monkeypatch.setattr(gram_sums, "_FOR_LASTING", most)
+    counts = SliceCounts(text_of(workspace), 1)
+    reading, singles = traced(counts, share)
+    values, even = reading.values[0].astype(np.float32), np.ones(len(counts.text))
+    usable = np.random.default_rng(1).random(len(values)) < 0.8
+    means = tuple(np.full((len(codes), 2), 99.0) for codes in counts.codes)
+    means[0][:, 0] = singles
+    gains = tuple(np.full(len(codes), -1.0 if order else 1.0) for order, codes in enumerate(counts.codes))
+    found = Arranged(reading).lasting(means, gains, 0.5, 2.0, even, usable, values)
+    assert found == pytest.approx(share, abs=0.01 if most > 500 else 0.03)
+    assert Arranged(reading).lasting(means, gains, 0.5, 2.0, even, np.zeros(len(values), bool), values) == 0.0
+
+
+@pytest.mark.parametrize(("share", "least", "most"), [(-0.2, 0.0, 0.0), (0.0, 0.0, 0.05), (0.1, 0.06, 0.2), (2.0, 0.3, 0.3)])
+def test_a_pattern_says_what_lasts(workspace: Workspace, share: float, least: float, most: float) -> None:
+    library = Library(workspace)
+    _, index = library.locate(UNITS[0], Setting())
+    counts = library.counts(index)
+    library.add(index.run, traced(counts, share)[0])
+    labelled = library.evidence(UNITS[0], Setting()).labelled
+    # What the index itself knows of the unit is another matter here: only what was read again counts.
+    few = np.zeros(0, np.int64)
+    labelled = replace(labelled, contexts=few, positions=few, values=few.astype(float), strong=few.astype(bool))
+    assert least <= fit(labelled, counts, load_vocab(workspace, "tiny")).lasts <= most
+
+
+def test_a_text_without_triples_is_fitted(tmp_path: Path) -> None:
+    """Contexts of a BOS and two tokens: there is no gram of the longest order."""
+    workspace = Workspace.open(tmp_path / "ws")
+    write_synthetic_index(workspace, n_layers=1, width=8, contexts=40, length=3)
+    library = Library(workspace)
+    _, index = library.locate(UNITS[0], Setting())
+    counts = library.counts(index)
+    assert len(counts.codes[ORDERS - 1]) == 1
+    places = np.repeat(np.arange(40), 2)
+    reading = Reading(
+        {UNITS[0]: 0}, places, np.tile([1, 2], 40), np.random.default_rng(0).normal(size=(1, 80)).astype(np.float16), counts
+    )  # fmt: skip
+    library.add(index.run, reading)
+    evidence = library.evidence(UNITS[0], Setting(each=1))
+    assert {len(gram) for gram in fit(evidence.labelled, counts, evidence.vocab).rules} == {1, 2}
 
 
 def test_evidence_is_shared_by_settings_that_deal_alike_until_more_is_read(workspace: Workspace) -> None:
@@ -155,6 +195,10 @@ def test_evidence_is_shared_by_settings_that_deal_alike_until_more_is_read(works
     library.add(index.run, read(library.counts(index), [0, 1]))
     assert library.evidence(UNITS[0], Setting()).labelled.reading is not None
     assert library.evidence(UNITS[0], Setting(explainer=ExplainerChoice(read=0))).labelled.reading is None
+    few = Library(workspace, 23)
+    few.add(index.run, read(few.counts(index), [0, 1]))
+    assert few.evidence(UNITS[0], Setting(explainer=ExplainerChoice(read=1000))).labelled.reading is not None
+    assert few.evidence(UNITS[0], Setting()).labelled.reading is None
 
 
 def test_a_pattern_that_was_stored_rule_by_rule_is_read() -> None:
@@ -164,6 +208,12 @@ def test_a_pattern_that_was_stored_rule_by_rule_is_read() -> None:
     stored = pattern.to_json()
     assert stored["columns"] == [[[7], [1.5]], [[3], [7], [-2.0]], [[1], [3], [7], [4.0]]]
     assert Pattern.from_json(stored) == pattern
+
+
+@pytest.mark.parametrize("lasts", [-0.1, 1.5, float("nan"), "much", None])
+def test_a_share_that_cannot_last_is_refused(lasts: object) -> None:
+    with pytest.raises((ValueError, TypeError)):
+        Pattern.from_json({"level": 0, "columns": [], "words": {}, "lasts": lasts})
 
 
 @pytest.mark.parametrize("columns", [[[[1, 2], [3.0]]], [[[1], [2, 3], [1.0]]], [[3]], [[["a"], [1.0]]], [[[1], ["x"]]], 3, None])

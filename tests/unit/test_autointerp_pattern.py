@@ -64,9 +64,18 @@ def test_the_longest_known_left_context_decides(pattern: Pattern, ids: list[int]
 def test_what_lasts_adds_a_share_of_all_that_was_expected_before(pattern: Pattern, ids: list[int]) -> None:
     plain = replace(pattern, lasts=0.0).predict(ids, pieces_of(ids))
     found = pattern.predict(ids, pieces_of(ids))
+    never_below = min(pattern.level, *pattern.rules.values(), *pattern.words.values()) >= 0
     for at in range(len(ids)):
         trace = sum(0.7 ** (at - before - 1) * (plain[before] - pattern.level) for before in range(at))
-        assert found[at] == pytest.approx(plain[at] + pattern.lasts * trace)
+        expected = plain[at] + pattern.lasts * trace
+        assert found[at] == pytest.approx(max(0.0, expected) if never_below else expected, abs=1e-12)
+
+
+def test_a_unit_that_is_never_below_zero_is_not_expected_there() -> None:
+    pattern = Pattern({(1,): 0.0, (2,): 5.0}, {}, 4.0, 0.3)
+    assert pattern.predict([1, 1, 1, 1], pieces_of([1, 1, 1, 1])).tolist() == [0.0] * 4
+    below = replace(pattern, words={"w": -0.1})
+    assert below.predict([1, 1], pieces_of([1, 1])).tolist() == pytest.approx([0.0, -1.2])
 
 
 @given(LASTING, st.lists(FEW, min_size=1, max_size=8))

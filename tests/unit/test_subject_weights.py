@@ -141,21 +141,33 @@ def test_onednn_is_used_only_when_exact(monkeypatch: pytest.MonkeyPatch, error: 
         settings.matmul.fp32_precision = before
 
 
-@pytest.mark.parametrize("slow", ["bf16", "ieee"])
+@pytest.mark.parametrize("slow", ["bf16", "default"])
 def test_a_slow_moment_does_not_change_which_product_is_used(monkeypatch: pytest.MonkeyPatch, slow: str) -> None:
     """A run that goes on in a new process, beside other work, must end with the numbers it would have had."""
     settings: Any = torch.backends.mkldnn
-    before, linear = settings.matmul.fp32_precision, nn.functional.linear
+    before, linear, seconds = settings.matmul.fp32_precision, nn.functional.linear, 0.0
     choose = matmul._float32_on_cpu.__wrapped__  # pyright: ignore[reportPrivateUsage]
 
     def slowly(x: Tensor, w: Tensor) -> Tensor:
-        time.sleep(0.05 if (settings.matmul.fp32_precision == "bf16") is (slow == "bf16") else 0)
-        return linear(x, w)
+        time.sleep(seconds if (settings.matmul.fp32_precision == "bf16") is (slow == "bf16") else 0)
+        return linear(x.double(), w.double()).to(x.dtype)  # exact on every machine: only the clock could refuse it
 
+    monkeypatch.setattr(nn.functional, "linear", slowly)
     try:
-        quiet = choose()
-        monkeypatch.setattr(nn.functional, "linear", slowly)
-        settings.matmul.fp32_precision = before
+        settings.matmul.fp32_precision = "ieee"
+        quiet, seconds = choose(), 0.05
+        settings.matmul.fp32_precision = "ieee"
         assert choose() == quiet
     finally:
         settings.matmul.fp32_precision = before
+
+
+def test_bfloat16_is_read_in_only_where_the_cpu_and_torch_multiply_in_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    known = torch.cpu.get_capabilities()
+    if known["architecture"] == "x86_64":
+        assert set(matmul.FAST_BFLOAT16) <= known.keys()
+    for name in matmul.FAST_BFLOAT16:
+        monkeypatch.setattr(torch.cpu, "get_capabilities", lambda name=name: {name: True})
+        assert matmul.bfloat16_pays() is torch.backends.mkldnn.is_available()
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: dict.fromkeys(matmul.FAST_BFLOAT16, False))
+    assert not matmul.bfloat16_pays()
