@@ -56,7 +56,7 @@ class Pattern:
     @cached_property
     def _never_below(self) -> bool:
         """Whether nothing below 0 is expected of any token by itself, as of a feature of a sparse dictionary."""
-        return min(self.level, *self.rules.values(), *self.words.values()) >= 0
+        return min((self.level, *self.rules.values(), *self.words.values())) >= 0
 
     def tokens_only(self) -> "Pattern":
         """The same without left contexts, without other spellings and without what lasts: a token lookup table."""

@@ -64,7 +64,7 @@ def test_the_longest_known_left_context_decides(pattern: Pattern, ids: list[int]
 def test_what_lasts_adds_a_share_of_all_that_was_expected_before(pattern: Pattern, ids: list[int]) -> None:
     plain = replace(pattern, lasts=0.0).predict(ids, pieces_of(ids))
     found = pattern.predict(ids, pieces_of(ids))
-    never_below = min(pattern.level, *pattern.rules.values(), *pattern.words.values()) >= 0
+    never_below = min((pattern.level, *pattern.rules.values(), *pattern.words.values())) >= 0
     for at in range(len(ids)):
         trace = sum(0.7 ** (at - before - 1) * (plain[before] - pattern.level) for before in range(at))
         expected = plain[at] + pattern.lasts * trace
