@@ -12,8 +12,8 @@ from core.autointerp.corpus_counts import SliceCounts
 from core.autointerp.explanation import Example, Text
 from core.autointerp.fit import Labelled, gather
 from core.autointerp.gram_sums import Arranged
-from core.autointerp.reading import MANY, Reading, check_text, enough
-from core.autointerp.request import ExplainerChoice, Setting
+from core.autointerp.reading import Reading, check_text
+from core.autointerp.request import MANY, ExplainerChoice, Setting, enough
 from core.autointerp.splits import Split, Splits, example, split_records, with_activity
 from core.errors import AtlasError
 from core.store.catalog import IndexInfo, find_unit

@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from core.autointerp.corpus_counts import SliceCounts
+from core.autointerp.request import MOST_BYTES
 from core.corpus.spec import MAX_CONTEXTS, CorpusSpec
 from core.errors import AtlasError
 from core.store.catalog import IndexInfo
@@ -27,8 +28,6 @@ if TYPE_CHECKING:
 Ints = npt.NDArray[np.int64]
 BLOCK_TOKENS = 2048
 """Tokens in a forward pass: more would no longer lie in the cache."""
-MOST_BYTES = 1 << 30
-"""Activations kept in memory at most: with more units fewer tokens are read."""
 
 
 @dataclass(frozen=True)
@@ -205,11 +204,3 @@ def _blocks(lengths: Ints) -> list[Ints]:
         blocks.append(by_length[at : at + size])
         at += size
     return blocks
-
-
-def enough(units: int) -> int:
-    """Tokens worth reading again for so many units: none for a few, whose reader wants an answer soon; for many, more the more they are."""
-    return min(MOST, EACH * units) if units >= MANY else 0
-
-
-MANY, EACH, MOST = 24, 2_048, 900_000

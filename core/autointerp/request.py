@@ -1,6 +1,6 @@
 """What a run of explaining is asked for: the units, and one or more settings, as they stand in its params.json."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, Literal, TypeVar, cast
 
@@ -22,6 +22,10 @@ NEED_MODEL = ("token-activation", "token-list", "logit-effect", "local", "comple
 MAX_UNITS = 1_000_000
 LOGPROBS = 20
 """Alternatives at each token: the most that OpenAI gives, and vLLM unless told otherwise."""
+MANY, READ_EACH, READ_MOST = 24, 2_048, 900_000
+"""Units of a run from which on text is read again for them; tokens for each of them; tokens at most."""
+MOST_BYTES = 1 << 30
+"""Activations of a second reading kept in memory at most: with more units fewer tokens are read."""
 T = TypeVar("T", bound="_Choice")
 
 
@@ -255,3 +259,14 @@ def _one_of(value: str, known: tuple[str, ...], what: str) -> None:
 def _needs_model(choice: _Choice, what: str) -> None:
     if choice.name in NEED_MODEL and choice.endpoint is None:
         raise AtlasError(f"The {what} “{choice.name}” needs a language model: name an endpoint and a model, or use pattern.")
+
+
+def enough(units: int) -> int:
+    """Tokens worth reading again for so many units: none for a few, whose reader wants an answer soon; for many, more the more they are."""
+    return min(READ_MOST, READ_EACH * units) if units >= MANY else 0
+
+
+def read_at_most(choices: Iterable[tuple[str, int]], units: int) -> int:
+    """Tokens that a run over so many units reads again at most, by the name and the `read` of its settings' explainers."""
+    wanted = (enough(units) if read < 0 else read for name, read in choices if name == "pattern")
+    return min(max(wanted, default=0), MOST_BYTES // (2 * max(1, units)))

@@ -15,8 +15,8 @@ from core.autointerp.evidence import Library
 from core.autointerp.explanation import Explanation
 from core.autointerp.files import Outcome, find_parts, write_outcomes
 from core.autointerp.models import Models
-from core.autointerp.reading import MOST_BYTES, read_again
-from core.autointerp.request import ExplainRequest
+from core.autointerp.reading import read_again
+from core.autointerp.request import MOST_BYTES, ExplainRequest
 from core.autointerp.unit_work import Worker
 from core.errors import AtlasError
 from core.llm.budget import BudgetReached, Spend

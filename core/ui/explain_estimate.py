@@ -4,10 +4,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from core.autointerp.cost import cost
-from core.autointerp.request import ExplainRequest
+from core.autointerp.request import ExplainRequest, read_at_most
 from core.autointerp.studies import STUDIES
 from core.runs.registry import Run
 from core.ui import words
+
+_TOKENS = 200
+"""Tokens that are read again in the time of one explanation by the pattern explainer, about (docs/performance.md)."""
 
 
 def expected(request: ExplainRequest, tokens: int, runs: Sequence[Run]) -> str:
@@ -27,15 +30,23 @@ def expected(request: ExplainRequest, tokens: int, runs: Sequence[Run]) -> str:
 
 def seconds(request: ExplainRequest, runs: Sequence[Run]) -> tuple[float, str] | None:
     """About how long the request takes and the earlier run that tells: the newest finished one by the same explainers and simulators."""
-    wanted = _who([setting.to_json() for setting in request.settings])
+    asked = [setting.to_json() for setting in request.settings]
+    wanted, work = _who(asked), _work(asked, len(request.units))
     for run in runs:
         if run.kind != "explain" or run.state != "done" or run.attempt != 1 or not run.started or not run.finished or not run.total:
             continue
         settings = run.params.get("settings")
         took = run.finished - run.started
-        if isinstance(settings, list) and took > 1 and _who(settings) == wanted:
-            return took / run.total * len(request.units) * len(request.settings), run.id
+        if isinstance(settings, list) and settings and took > 1 and _who(settings) == wanted:
+            return took * work / _work(settings, run.total // len(settings)), run.id
     return None
+
+
+def _work(settings: Sequence[Mapping[str, Any]], units: int) -> float:
+    """What takes the time, in explanations: those asked for, and the second reading, for which a run over few units tells nothing else."""
+    explainers = [setting.get("explainer") or {} for setting in settings]
+    tokens = read_at_most(((str(one.get("name", "pattern")), int(one.get("read", -1))) for one in explainers), units)
+    return max(1, units) * len(settings) + tokens / _TOKENS
 
 
 def _who(settings: Sequence[Mapping[str, Any]]) -> set[tuple[str, ...]]:

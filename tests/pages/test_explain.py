@@ -231,6 +231,11 @@ def test_the_time_comes_from_an_earlier_run_by_the_same_models(workspace: Worksp
     told = seconds(ExplainRequest(units[:4], (Setting(),)), [done])
     assert told == (8.0, run.id)
     assert seconds(ExplainRequest(units[:4], (chat(),)), [done]) is None
+    # A run over many units reads the text again, 2,048 tokens for each, which that one did not; 200 take as long as one explanation.
+    many = tuple(replace(units[0], index=number) for number in range(100))
+    assert seconds(ExplainRequest(many, (Setting(),)), [done]) == (2.0 * (100 + 2048 * 100 / 200), run.id)
+    unread = replace(Setting(), explainer=replace(Setting().explainer, read=0))
+    assert seconds(ExplainRequest(many, (unread,)), [done]) == (200.0, run.id)
 
 
 def test_titles_say_who_and_how_many() -> None:

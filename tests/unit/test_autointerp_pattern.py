@@ -16,8 +16,7 @@ from core.autointerp.explainers import lookup_table, pattern_explanation
 from core.autointerp.fit import fit
 from core.autointerp.judging import judge
 from core.autointerp.pattern import Pattern, fold
-from core.autointerp.reading import enough
-from core.autointerp.request import Setting
+from core.autointerp.request import Setting, enough
 from core.autointerp.sentence import LIMIT, read
 from core.autointerp.simulators import PatternSimulator
 from core.autointerp.splits import SPLITS, Split
