@@ -66,7 +66,7 @@ def setting_fields(server: Server, fields: AddressFields, index: str, explainers
 
 def scoring_fields(fields: AddressFields, index: str) -> Setting:
     """What is scored, on which records, beside which controls."""
-    first, second, third = st.columns([1.5, 1.5, 2], vertical_alignment="bottom")
+    first, second, third = st.columns([1.7, 1.4, 2], vertical_alignment="bottom")
     with first:
         kinds = fields.several("kinds", "Kinds of score", KINDS, KINDS[:1], help=KIND_HELP)
     with second:
@@ -81,7 +81,7 @@ def scoring_fields(fields: AddressFields, index: str) -> Setting:
         records = fields.number("each", "Records each", 1, EACH, EACH, help=f"Strongest and random records, {EACH} of each at most.")
     with active:
         active_only = fields.flag(
-            "active", "Active records only", help="Random records only where the unit is active (Cunningham et al. 2023)."
+            "active", "Active only", help="Random records only where the unit is active (Cunningham et al. 2023)."
         )
     return replace(
         Setting(),
