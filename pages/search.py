@@ -32,7 +32,10 @@ def results(search: Search, asked: Question) -> None:
     # Where nothing can be started, no page leads there.
     fires = None if server.read_only else ("which units fire on this text?", nav.address("try_text", {"text": asked.text}))
     if not found.total:
-        heading("Nothing fits", "fewer filters or other words may", link=fires)
+        if search.progress is None:
+            heading("Nothing fits", "fewer filters or other words may", link=fires)
+        else:
+            heading("Nothing yet", "some texts are still to be read", link=fires)
         st.button("Begin again", on_click=forget)
         return
     pages = page_of(found.total, ROWS, page)

@@ -67,13 +67,15 @@ def _check_layers(arguments: argparse.Namespace, workspace: Workspace) -> None:
 
 def _sites(arguments: argparse.Namespace, workspace: Workspace) -> str | None:
     """The sites as they were typed, else those that have the dictionary that was named. Raises AtlasError when there are none."""
-    if arguments.sites is not None or arguments.basis in (None, NEURONS):
+    if arguments.basis in (None, NEURONS):
         return arguments.sites
     from core.bases import shelf
     from core.store.catalog import shown_sites
 
     slug = _known(arguments, workspace)
     found = [] if slug is None else shelf.sites_of(workspace, slug, check_slug(arguments.basis, "basis"))
+    if arguments.sites is not None and (found or slug is None):
+        return arguments.sites  # a model that was never loaded here may be a known one by another name
     if not found:
         there = sorted({one.info.name for one in shelf.shelved(workspace, slug)}) if slug is not None else []
         named = f": there is {', '.join(there[:12])}" if there else ""

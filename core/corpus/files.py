@@ -20,7 +20,7 @@ TABLES = (".jsonl", ".csv", ".parquet")
 KINDS = (*PLAIN, *TABLES)
 SHOWN_KINDS = ".txt, .md, .jsonl, .csv or .parquet"
 DEFAULT_FIELD = "text"
-_PIECE = 1 << 20
+_PIECE, _GLANCE = 1 << 20, 1 << 12
 _LONGEST_LINE = 1 << 26
 
 
@@ -35,6 +35,19 @@ def nothing_at(path: Path) -> AtlasError:
 
 def without_fields(what: str, field: str) -> AtlasError:
     return AtlasError(f"{what[:200]} is plain text, which has no fields: leave out the field “{shown(field)}”.")
+
+
+def check_beginning(path: Path) -> None:
+    """Raises AtlasError for a file that is empty, or whose beginning is no text. What cannot be opened is for the reader to say."""
+    try:
+        with path.open("rb") as file:
+            seen = file.read(_GLANCE)
+    except OSError:
+        return
+    if not seen:
+        raise AtlasError(f"{path} is empty: name a file with text in it.")
+    if path.suffix.lower() != ".parquet" and (b"\0" in seen or seen.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))):
+        raise _not_text(path, seen)
 
 
 def found(root: Path) -> list[tuple[Path, str]]:

@@ -26,13 +26,15 @@ def documents(spec: CorpusSpec) -> Iterator[Document]:
 
 
 def check_source(spec: CorpusSpec) -> None:
-    """What can be said without reading: that there is nothing at a path, or that a field is named for text that has none.
+    """What can be said at a glance: that there is nothing at a path, no text, or that a field is named for text that has none.
 
     Raises AtlasError.
     """
     path = local_path(spec)
     if path is not None and _is_missing(path):
         raise files.nothing_at(path)
+    if path is not None and os.path.isfile(path):
+        files.check_beginning(path)
     if spec.field is not None and (spec.is_embedded or (path is not None and os.path.isfile(path) and not files.is_table(path))):
         raise files.without_fields("The embedded text" if path is None else str(path), spec.field)
 

@@ -104,7 +104,7 @@ class IndexRequest:
         return always | {name: value for name, value in how.items() if value != type(self).__dataclass_fields__[name].default}
 
     def check_here(self, layers: int | None) -> None:
-        """What can be said at once of a request made on this machine: paths that are not there, fields of text without any, layers.
+        """What can be said at once of a request made on this machine: paths with nothing to read, fields of text without any, layers.
 
         layers: of the model, None when it is not known. Raises AtlasError.
         """
@@ -112,6 +112,9 @@ class IndexRequest:
             parse_sites(self.sites, layers)
         if _looks_like_path(self.model) and not os.path.exists(os.path.expanduser(self.model)):
             raise AtlasError(f"There is nothing at {self.model[:200]}: check the path of the model.")
+        folder = os.path.expanduser(self.model)
+        if _looks_like_path(self.model) and os.path.isdir(folder) and not os.path.isfile(os.path.join(folder, "config.json")):
+            raise AtlasError(f"The folder {self.model[:200]} holds no model: there is no config.json in it.")
         check_source(self.corpus)
 
 

@@ -80,9 +80,7 @@ def scoring_fields(fields: AddressFields, index: str) -> Setting:
     with each:
         records = fields.number("each", "Records each", 1, EACH, EACH, help=f"Strongest and random records, {EACH} of each at most.")
     with active:
-        active_only = fields.flag(
-            "active", "Active only", help="Random records only where the unit is active (Cunningham et al. 2023)."
-        )
+        active_only = fields.flag("active", "Active only", help="Random records only where the unit is active (Cunningham et al. 2023).")
     return replace(
         Setting(),
         kinds=cast(tuple[Kind, ...], tuple(kinds)),

@@ -54,10 +54,10 @@ def share(value: float | None) -> str:
 
 
 def against_maximum(ratio: float) -> str:
-    """An activation against the largest over the unit's own text: `75 %`, or `above it, 3.3 ×` where this text goes beyond that."""
+    """An activation against the largest over the unit's own text: `75 %`, or `3.3 ×` where this text goes beyond that."""
     if ratio < 1.005:  # the same text in other company differs in the last digits
         return share(min(ratio, 1.0))
-    return f"above it, {ratio:.2f} ×" if ratio < 1.095 else f"above it, {ratio:.1f} ×" if ratio < 9.95 else f"above it, {ratio:,.0f} ×"
+    return f"{ratio:.2f} ×" if ratio < 1.095 else f"{ratio:.1f} ×" if ratio < 9.95 else f"{ratio:,.0f} ×"
 
 
 def number(value: float | None) -> str:

@@ -54,8 +54,8 @@ def test_the_sample_is_read_and_the_busiest_token_is_picked(indexed: Workspace, 
 
 @pytest.mark.parametrize(
     ("ratio", "text"),
-    [(0.0, "0 %"), (0.754, "75 %"), (1.0, "100 %"), (1.004, "100 %"), (1.006, "above it, 1.01 ×"), (1.0951, "above it, 1.1 ×"),
-     (3.34, "above it, 3.3 ×"), (9.96, "above it, 10 ×"), (1234.5, "above it, 1,234 ×")],
+    [(0.0, "0 %"), (0.754, "75 %"), (1.0, "100 %"), (1.004, "100 %"), (1.006, "1.01 ×"), (1.0951, "1.1 ×"),
+     (3.34, "3.3 ×"), (9.96, "10 ×"), (1234.5, "1,234 ×")],
 )  # fmt: skip
 def test_an_activation_beyond_its_maximum_is_not_a_share_of_it(ratio: float, text: str) -> None:
     assert words.against_maximum(ratio) == text
@@ -76,7 +76,7 @@ def test_early_statistics_are_said_to_be_early(
     monkeypatch.setattr(tried, "call", call)
     tested = open_page(workspace, "try_text", unit="tiny/mlp.1/neurons/7")
     (rows,) = components(tested, "unit_rows")
-    assert rows["rows"][0]["cells"] == ["2.5", "above it, 3.3 ×", "its maximum so far"]
+    assert rows["rows"][0]["cells"] == ["2.5", "3.3 ×", "its maximum so far"]
     text = shown(tested)
     assert "against the unit's own maximum so far" in text
     assert "The index has read 24 of 48 contexts: the maxima and percentiles are early" in text

@@ -205,6 +205,7 @@ def test_a_detached_index_is_queued_once_with_paths_from_where_it_was_typed(
 ) -> None:
     (tmp_path / "text.txt").write_text("hello", "utf8")
     (tmp_path / "m").mkdir()
+    (tmp_path / "m" / "config.json").write_text("{}", "utf8")
     monkeypatch.chdir(tmp_path)
     with FileLock(workspace.scratch / "batch-lane.lock") as lock:  # the lane is busy: nothing starts
         assert lock.acquire()
@@ -226,14 +227,44 @@ def test_a_missing_path_is_said_before_anything_is_queued(workspace: Workspace, 
     assert Registry(workspace).list() == []
 
 
+@pytest.mark.parametrize(
+    ("option", "name", "content", "says"),
+    [
+        ("--model", "", None, "holds no model: there is no config.json in it"),
+        ("--corpus", "empty.txt", b"", "is empty: name a file with text in it"),
+        ("--corpus", "empty.parquet", b"", "is empty: name a file with text in it"),
+        ("--corpus", "binary.txt", b"ab\0cd", "is a binary file, not text"),
+        ("--corpus", "wide.txt", "wide".encode("utf-16"), "is not UTF-8 text but UTF-16"),
+    ],
+)
+def test_what_a_glance_shows_is_said_before_anything_is_queued(
+    workspace: Workspace, capsys: Capture, tmp_path: Path, option: str, name: str, content: bytes | None, says: str
+) -> None:
+    """Behind a long run it would otherwise be said an hour later."""
+    place = tmp_path / "given" / name
+    (tmp_path / "given").mkdir()
+    if content is not None:
+        place.write_bytes(content)
+    assert says in _refused(workspace, capsys, "index", option, str(place))
+    assert Registry(workspace).list() == []
+
+
+def test_a_dictionary_that_a_known_model_lacks_is_said_before_anything_is_queued(indexed: Workspace, capsys: Capture) -> None:
+    assert "tiny has no dictionary “nosuch”" in _refused(
+        indexed, capsys, "index", "--model", "tiny", "--basis", "nosuch", "--sites", "mlp.0"
+    )
+    assert Registry(indexed).list() == []
+
+
 def test_a_layer_that_a_known_model_lacks_is_said_before_anything_is_queued(indexed: Workspace, capsys: Capture) -> None:
     assert "are 0 to" in _refused(indexed, capsys, "index", "--model", "tiny", "--sites", "mlp.0,mlp.99")
     assert Registry(indexed).list() == []
 
 
 def test_an_index_fails_with_the_run_s_sentence(workspace: Workspace) -> None:
-    (workspace.path / "empty").mkdir()
-    done = _run(workspace, "index", "--model", str(workspace.path / "empty"), "--contexts", "4", "--json")
+    (workspace.path / "bare").mkdir()
+    (workspace.path / "bare" / "config.json").write_text("{}", "utf8")
+    done = _run(workspace, "index", "--model", str(workspace.path / "bare"), "--contexts", "4", "--json")
     assert (done.returncode, done.stdout) == (2, "")
     (run,) = Registry(workspace).list()
     assert run.state == "failed"
