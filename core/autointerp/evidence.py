@@ -13,7 +13,7 @@ from core.autointerp.explanation import Example, Text
 from core.autointerp.fit import Labelled, gather
 from core.autointerp.gram_sums import Arranged
 from core.autointerp.reading import Reading, check_text
-from core.autointerp.request import MANY, ExplainerChoice, Setting, enough
+from core.autointerp.request import MANY, ExplainerChoice, Setting, tokens_to_read
 from core.autointerp.splits import Split, Splits, example, split_records, with_activity
 from core.errors import AtlasError
 from core.store.catalog import IndexInfo, find_unit
@@ -146,7 +146,7 @@ class Library:
 
     def reads(self, setting: Setting) -> int:
         """Tokens that a setting wants to be read again; where several of a run want some, all that do share the largest reading."""
-        return enough(self._units) if setting.explainer.read < 0 else setting.explainer.read
+        return tokens_to_read(setting.explainer.read, self._units)
 
     def _wanted(self, run: str, setting: Setting) -> Arranged | None:
         return self._readings.get(run) if self.reads(setting) else None

@@ -266,7 +266,12 @@ def enough(units: int) -> int:
     return min(READ_MOST, READ_EACH * units) if units >= MANY else 0
 
 
+def tokens_to_read(read: int, units: int) -> int:
+    """What an explainer's `read` comes to in a run over so many units."""
+    return enough(units) if read < 0 else read
+
+
 def read_at_most(choices: Iterable[tuple[str, int]], units: int) -> int:
     """Tokens that a run over so many units reads again at most, by the name and the `read` of its settings' explainers."""
-    wanted = (enough(units) if read < 0 else read for name, read in choices if name == "pattern")
+    wanted = (tokens_to_read(read, units) for name, read in choices if name == "pattern")
     return min(max(wanted, default=0), MOST_BYTES // (2 * max(1, units)))
