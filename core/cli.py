@@ -151,4 +151,7 @@ def _add_index(parser: argparse.ArgumentParser) -> None:
     )
     add_text(parser, "embedded", 4096, "4096")
     parser.add_argument("--workers", type=int, help="processes that share the work")
+    parser.add_argument(
+        "--keep-inputs", action="store_true", default=None, help="keep what the sites follow from: explaining then reads it, not the model"
+    )
     parser.add_argument("--detach", action="store_true", help="do not wait for its end")

@@ -5,7 +5,7 @@ thousands, which is what rare tokens and left contexts need. Where the slice has
 on beyond its end: a pattern is learned from more text than the unit's records are drawn from.
 """
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -23,11 +23,15 @@ from core.units import Site, UnitName
 from core.workspace import Workspace
 
 if TYPE_CHECKING:
+    from core.bases.basis import Basis
+    from core.index.inputs import KeptInput
     from core.subject.subject import Subject
 
 Ints = npt.NDArray[np.int64]
 BLOCK_TOKENS = 2048
 """Tokens in a forward pass: more would no longer lie in the cache."""
+KEPT_TOKENS = 8192
+"""Tokens whose kept inputs are worked on at a time."""
 
 
 @dataclass(frozen=True)
@@ -85,13 +89,13 @@ def read_again(
 ) -> Reading:
     """Read about `tokens` tokens of the index's text for some of its units; fewer, when there is no more text, or no room for the values.
 
+    Where the index kept the inputs of its sites, its own text is read from these, and only what lies beyond it with the model.
+
     on_block gets (done, total) contexts, first of those cut, then of those read, and may raise to stop. room: bytes for the values.
     Raises AtlasError: the index has no text but its records', the model cannot be loaded, or is no longer the one that was indexed.
     """
-    import torch
-
     from core.bases.basis import basis_at
-    from core.subject.lanes import Lanes
+    from core.index.inputs import kept_input
     from core.subject.load import load_subject
     from core.subject.matmul import bfloat16_pays
 
@@ -106,50 +110,116 @@ def read_again(
     identity = _text(workspace, index, subject, wanted, on_block)
     text = load_slice(workspace, identity)
     counts = SliceCounts(text, int(index.slice["bos"]))
-    ranks = sample(text, wanted)
     by_site: dict[Site, list[int]] = {}
     for row, unit in enumerate(ordered):
         by_site.setdefault(unit.site, []).append(row)
-    bases = {site: basis_at(workspace, subject, site, index.basis, index.dictionary(site).get("weights_sha256")) for site in by_site}
-    starts = text.offsets[ranks] + counts.first
-    lengths = np.maximum(text.offsets[ranks + 1] - starts, 0)
-    ends = np.cumsum(lengths)
-    values = np.zeros((len(ordered), int(ends[-1]) if len(ends) else 0), np.float16)
-    columns = {site: torch.tensor([ordered[row].index for row in rows], device=subject.device) for site, rows in by_site.items()}
+    work = _Work(subject, counts, sample(text, wanted), ordered, by_site)
+    for site in by_site:
+        work.bases[site] = basis_at(workspace, subject, site, index.basis, index.dictionary(site).get("weights_sha256"))
+    own = load_slice(workspace, str(index.slice["id"]))
+    kept = {site: found for site in by_site if (found := kept_input(index.folder, index.manifest, site, _counted(own, counts.first)))}
+    done = work.from_kept(kept, own, on_block) if len(kept) == len(by_site) else 0
+    work.with_model(done, on_block)
+    recipe = {"slice": identity, "tokens": work.values.shape[1], "dtype": dtype, "from_inputs": done}
+    return Reading({unit: row for row, unit in enumerate(ordered)}, *work.positions(), work.values, counts, recipe)
 
-    def task(chosen: Ints) -> Callable[["Subject"], None]:
+
+class _Work:
+    """A reading under way: the contexts of `ranks`, ascending, and their values [units, positions], context by context."""
+
+    def __init__(
+        self, subject: "Subject", counts: SliceCounts, ranks: Ints, units: Sequence[UnitName], by_site: Mapping[Site, list[int]]
+    ) -> None:
+        """by_site: the rows of the values that are of each site's units."""
+        text = counts.text
+        self._subject, self._counts, self._ranks, self._by_site = subject, counts, ranks, by_site
+        self._units = {site: [units[row].index for row in rows] for site, rows in by_site.items()}
+        self._lengths = np.maximum(text.offsets[ranks + 1] - text.offsets[ranks] - counts.first, 0)
+        self._ends = np.cumsum(self._lengths)
+        self.values = np.zeros((len(units), int(self._ends[-1]) if len(ranks) else 0), np.float16)
+        self.bases: dict[Site, Basis] = {}
+
+    def positions(self) -> tuple[Ints, Ints]:
+        """The context and the position in it of each value, [positions]."""
+        begins = np.repeat(self._ends - self._lengths, self._lengths)
+        return np.repeat(self._ranks, self._lengths), np.arange(self.values.shape[1]) - begins + self._counts.first
+
+    def from_kept(self, kept: Mapping[Site, "KeptInput"], own: SliceText, on_block: Callable[[int, int], None]) -> int:
+        """Fill in the contexts of the index's own text. Returns how many these are; as the ranks ascend, they come first."""
+        import torch
+
+        from core.subject.site_input import reader_of
+
+        done = int(np.searchsorted(self._ranks, len(own)))
+        end = int(self._ends[done - 1]) if done else 0
+        # The rows of the file, which has one for every counted token of the text, in the order of the values.
+        lengths = np.maximum(np.diff(own.offsets) - self._counts.first, 0)
+        begins = (np.cumsum(lengths) - lengths)[self._ranks[:done]]
+        rows = np.arange(end) + np.repeat(begins - (self._ends[:done] - self._lengths[:done]), self._lengths[:done])
+        numbers = next(self._subject.model.parameters()).dtype
+        for number, (site, one) in enumerate(kept.items()):
+            basis = self.bases[site]
+            units = self._units[site]
+            read = reader_of(self._subject, one.given, units if basis.dictionary is None else None)
+            columns = None if basis.dictionary is None else torch.tensor(units, device=self._subject.device)
+            for at in range(0, end, KEPT_TOKENS):
+                stands = one.tensor(rows[at : at + KEPT_TOKENS]).to(self._subject.device, numbers)
+                codes = basis.read(read(stands))
+                found = codes if columns is None else codes[:, columns]
+                self.values[self._by_site[site], at : at + len(stands)] = _short(found).T
+                share = (number + min(1.0, (at + len(stands)) / end)) / len(kept)
+                on_block(int(share * done), len(self._ranks))
+        return done
+
+    def with_model(self, done: int, on_block: Callable[[int, int], None]) -> None:
+        """Fill in the contexts from the place `done` among the ranks on, by passes of the model."""
+        from core.subject.lanes import Lanes
+
+        blocks = [places + done for places in _blocks(self._lengths[done:] + self._counts.first)]
+        if not blocks:
+            on_block(done, len(self._ranks))
+            return
+        with Lanes(self._subject) as lanes:
+            for at in range(0, len(blocks), len(lanes)):
+                together = blocks[at : at + len(lanes)]
+                lanes.run([self._task(chosen) for chosen in together])
+                done += sum(map(len, together))
+                on_block(done, len(self._ranks))
+
+    def _task(self, chosen: Ints) -> Callable[["Subject"], None]:
+        """Read the contexts at these places among the ranks, in one pass."""
+        import torch
+
+        first = self._counts.first
+
         def keep(site: Site) -> Callable[[Any], None]:
             def handler(activations: Any) -> None:
-                codes = bases[site].read(activations)
-                found = codes[..., columns[site]].float().clamp(-65504, 65504).to(torch.float16).cpu().numpy()
+                found = _short(self.bases[site].read(activations)[..., self._units[site]])
                 for i, place in enumerate(chosen):
-                    length = int(lengths[place])
-                    first = int(ends[place]) - length
-                    values[by_site[site], first : first + length] = found[i, counts.first : counts.first + length].T
+                    length = int(self._lengths[place])
+                    begin = int(self._ends[place]) - length
+                    self.values[self._by_site[site], begin : begin + length] = found[i, first : first + length].T
 
             return handler
 
         def read(subject: "Subject") -> None:
-            block = np.zeros((len(chosen), int(lengths[chosen].max()) + counts.first), np.int64)
+            block = np.zeros((len(chosen), int(self._lengths[chosen].max()) + first), np.int64)
             for row, place in enumerate(chosen):
-                tokens_of = text.of(int(ranks[place]))
+                tokens_of = self._counts.text.of(int(self._ranks[place]))
                 block[row, : len(tokens_of)] = tokens_of
-            subject.read(torch.from_numpy(block), {site: keep(site) for site in by_site})
+            subject.read(torch.from_numpy(block), {site: keep(site) for site in self._by_site})
 
         return read
 
-    blocks = _blocks(lengths + counts.first)
-    done = 0
-    with Lanes(subject) as lanes:
-        for at in range(0, len(blocks), len(lanes)):
-            together = blocks[at : at + len(lanes)]
-            lanes.run([task(chosen) for chosen in together])
-            done += sum(map(len, together))
-            on_block(done, len(ranks))
-    contexts = np.repeat(ranks, lengths)
-    positions = np.arange(values.shape[1]) - np.repeat(ends - lengths, lengths) + counts.first
-    recipe = {"slice": identity, "tokens": len(contexts), "dtype": dtype}
-    return Reading({unit: row for row, unit in enumerate(ordered)}, contexts, positions, values, counts, recipe)
+
+def _counted(text: SliceText, first: int) -> int:
+    """Tokens of a text that are counted."""
+    return int(np.maximum(np.diff(text.offsets) - first, 0).sum())
+
+
+def _short(found: Any) -> npt.NDArray[np.float16]:
+    """A tensor's numbers as float16, those beyond its range at its ends."""
+    return found.float().clamp(-65504, 65504).half().cpu().numpy()
 
 
 def check_text(index: IndexInfo) -> None:

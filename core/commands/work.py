@@ -31,7 +31,8 @@ def index(arguments: argparse.Namespace, workspace: Workspace) -> int:
         {
             "model": absolute(arguments.model),
             "corpus": {"source": absolute(arguments.corpus), **of_text},
-            **{name: getattr(arguments, name) for name in ("revision", "dtype", "device", "architecture", "workers", "basis")},
+            **{name: getattr(arguments, name) for name in ("revision", "dtype", "device", "architecture", "basis", "workers")},
+            "keep_inputs": arguments.keep_inputs,
             "sites": _sites(arguments, workspace),
         }
     )

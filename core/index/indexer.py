@@ -21,6 +21,7 @@ from core.errors import AtlasError
 from core.index.bands import BANDS
 from core.index.codes import codes_path, covered, remove_segments, write_codes
 from core.index.effects import write_effects
+from core.index.inputs import InputWriter
 from core.index.parts import Part, Share, divide, find_parts, newest_parts, remove_other_parts, write_part
 from core.index.reader import ShareReader, contexts_of, deriver, token_totals
 from core.index.request import IndexRequest
@@ -54,8 +55,16 @@ class Job:
     def blocks(self) -> int:
         return -(-len(self.piece) // self.request.block)
 
-    def reader(self) -> ShareReader:
-        return ShareReader(self.run_dir, self.subject, self.piece, self.vocab, self.request.basis, self.sites, self.request.block)
+    def inputs(self) -> InputWriter | None:
+        """What keeps the inputs of the sites, for a run that was asked to. One that was complete has kept them, or they were deleted."""
+        if not self.request.keep_inputs or _manifest(self.run_dir).get("state") == "complete":
+            return None
+        return InputWriter(self.run_dir, self.subject, self.sites, self.piece)
+
+    def reader(self, inputs: InputWriter | None) -> ShareReader:
+        if inputs is not None:
+            inputs.open()
+        return ShareReader(self.run_dir, self.subject, self.piece, self.vocab, self.request.basis, self.sites, self.request.block, inputs)
 
 
 def prepare(workspace: Workspace, run_dir: Path, params: dict[str, Any], progress: Progress) -> Job:
@@ -85,6 +94,9 @@ def run_index(workspace: Workspace, run_dir: Path, params: dict[str, Any], progr
     _remove_damaged(run_dir, progress.log)
     shares = divide(job.blocks, job.request.workers)
     _forget_without_codes(job, found, shares, progress.log)
+    inputs, kept = job.inputs(), _manifest(run_dir).get("inputs")
+    if inputs is not None and not inputs.is_whole():
+        _forget(found, "the inputs that it kept are gone", progress.log)
     publisher = _Publisher(job, progress)
     begun = sum(part.next_block - shares[number].first for number, part in found.items() if number >= 0)
     progress.update(publisher.contexts(begun), len(job.piece))
@@ -94,7 +106,7 @@ def run_index(workspace: Workspace, run_dir: Path, params: dict[str, Any], progr
         at = part.next_block if part is not None else share.first
         progress.log(f"share {share.number}: blocks {share.first} to {share.end}, starting at {at}")
     if len(shares) == 1:
-        part = job.reader().read(
+        part = job.reader(inputs).read(
             shares[0],
             found.get(0),
             job.request.publish_seconds,
@@ -109,7 +121,11 @@ def run_index(workspace: Workspace, run_dir: Path, params: dict[str, Any], progr
     sparse = {site: basis.units for site, basis in job.sites.items() if basis.sparse}
     if sparse:
         progress.stage("gathering every activation")
-    publisher.publish(part, effects, write_codes(run_dir, sparse))
+    codes = write_codes(run_dir, sparse)
+    if inputs is not None:
+        progress.stage("noting the inputs that were kept")
+        kept = inputs.notes()
+    publisher.publish(part, effects, codes, kept)
     remove_segments(run_dir)
     remove_other_parts(run_dir, "", part.folder.name)
     progress.update(len(job.piece), len(job.piece))
@@ -156,7 +172,9 @@ class _Publisher:
         remove_other_parts(self._job.run_dir, "all-", part.folder.name)
         return True
 
-    def publish(self, part: Part, effects: dict[str, Any] | None = None, codes: dict[str, Any] | None = None) -> None:
+    def publish(
+        self, part: Part, effects: dict[str, Any] | None = None, codes: dict[str, Any] | None = None, inputs: dict[str, Any] | None = None
+    ) -> None:
         """Replace the manifest by one over `part`. With `effects` the run is complete."""
         contexts = self.contexts(part.next_block)
         job = self._job
@@ -183,6 +201,7 @@ class _Publisher:
                 "files": part.files,
                 "effects": effects or {},
                 "codes": codes or {},
+                "inputs": inputs or {},
                 "provenance": {
                     **{name: how[name] for name in ("dtype", "device", "matmul", "versions")},
                     "block": job.request.block,
@@ -259,9 +278,14 @@ def _forget_without_codes(job: Job, found: dict[int, Part], shares: Sequence[Sha
     for share in shares:
         part = found.get(share.number)
         if part is not None and not covered(job.run_dir, share.number, share.first, part.next_block):
-            log(f"share {share.number} is read again: its codes are gone")
-            shutil.rmtree(part.folder)
-            del found[share.number]
+            _forget(found, "its codes are gone", log, share.number)
+
+
+def _forget(found: dict[int, Part], why: str, log: Callable[[str], None], share: int | None = None) -> None:
+    """Have a share, or all of them, read again from the beginning."""
+    for number in [number for number in found if share in (None, number)]:
+        log(f"share {number} is read again: {why}")
+        shutil.rmtree(found.pop(number).folder)
 
 
 def _manifest(run_dir: Path) -> dict[str, Any]:

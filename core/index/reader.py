@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager, suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +13,7 @@ from core.bases.basis import Basis
 from core.corpus.slice import Slice
 from core.index.codes import MOST_HELD, CodeWriter
 from core.index.derive import Derived, derive
+from core.index.inputs import InputWriter
 from core.index.parts import Part, Share, remove_other_parts, write_part
 from core.index.sketch import Contexts, Sketch
 from core.index.turns import OtherFailed, Turns
@@ -36,11 +37,12 @@ class ShareReader:
     """Reads the contexts of one share into sketches of all sites and publishes parts."""
 
     def __init__(
-        self, run_dir: Path, subject: Subject, piece: Slice, vocab: Vocab, basis: str, sites: Mapping[Site, Basis], block: int
-    ) -> None:
-        """basis: its name. sites: how each is read. block: contexts in a forward pass."""
+        self, run_dir: Path, subject: Subject, piece: Slice, vocab: Vocab, basis: str, sites: Mapping[Site, Basis], block: int,
+        inputs: InputWriter | None = None,
+    ) -> None:  # fmt: skip
+        """basis: its name. sites: how each is read. block: contexts in a forward pass. inputs: where the sites' inputs go, if anywhere."""
         self.run_dir, self.piece, self.vocab, self.block = run_dir, piece, vocab, block
-        self.basis, self.sites = basis, sites
+        self.basis, self.sites, self.inputs = basis, sites, inputs
         self.contexts = contexts_of(piece)
         self.lanes = Lanes(subject)
         # Where there are passes enough at a time, and sites enough to take turns at, each adds what it read by itself.
@@ -127,11 +129,14 @@ class ShareReader:
 
             return add
 
-        subject.read(tokens, {site: handler(site, sketch) for site, sketch in sketches.items()})
+        with nullcontext() if self.inputs is None else self.inputs.watching(subject, ranks):
+            subject.read(tokens, {site: handler(site, sketch) for site, sketch in sketches.items()})
 
     def _publish(
         self, share: Share, next_block: int, sketches: Mapping[Site, Sketch], codes: CodeWriter, on_part: Callable[[Part], None]
     ) -> Part:
+        if self.inputs is not None:
+            self.inputs.flush()
         codes.flush(next_block)  # before the part: codes beyond it are read again, codes short of it would be lost
         totals = token_totals(self.piece, self.vocab.size, share.first * self.block, next_block * self.block)
         name = f"{share.number}-{next_block:08d}"

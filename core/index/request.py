@@ -35,7 +35,8 @@ class IndexRequest:
     model, revision, dtype, device, architecture: as `load_subject` takes them. corpus: the text. sites: a choice such as `mlp.all`.
     basis: how they are read as units, `neurons` or the name of a dictionary that each of the sites has.
     workers: processes that share the contexts. block: contexts in one forward pass; blocks are the same however the work is divided,
-    so that the numbers are. publish_seconds: work between two publications, which are also the points to resume from.
+    so that the numbers are. publish_seconds: work between two publications, which are also the points to resume from. keep_inputs: whether
+    the inputs of the sites are kept (`core.index.inputs`), so that explaining reads them and not the model again.
     """
 
     corpus: CorpusSpec = field(default_factory=lambda: CorpusSpec(EMBEDDED, DEFAULT_CONTEXTS))
@@ -49,6 +50,7 @@ class IndexRequest:
     workers: int = 1
     block: int = 32
     publish_seconds: float = 30.0
+    keep_inputs: bool = False
 
     def __post_init__(self) -> None:
         if not _is_text(self.model):
@@ -69,6 +71,8 @@ class IndexRequest:
             named_architecture(str(self.architecture))
         check_whole("The number of workers", self.workers, 1, MAX_WORKERS)
         check_whole("The number of contexts in a forward pass", self.block, 1, MAX_BLOCK)
+        if not isinstance(self.keep_inputs, bool):  # pyright: ignore[reportUnnecessaryIsInstance] - it may come from JSON
+            raise AtlasError(f"“{shown(str(self.keep_inputs))}” does not say whether to keep the sites' inputs: write true or false.")
         if not _is_number(self.publish_seconds) or not 0 <= self.publish_seconds <= MAX_PUBLISH_SECONDS:
             raise AtlasError(
                 f"The seconds between two publications must be a number from 0 to {MAX_PUBLISH_SECONDS:,.0f},"
@@ -100,7 +104,9 @@ class IndexRequest:
     def params(self) -> dict[str, Any]:
         """The parameters of the run. Equal requests give equal parameters, so that they are not done twice."""
         always = {"model": self.model, "revision": self.revision, "corpus": self.corpus.to_json(), "sites": self.sites, "dtype": self.dtype}
-        how = {name: getattr(self, name) for name in ("device", "architecture", "basis", "workers", "block", "publish_seconds")}
+        how = {
+            name: getattr(self, name) for name in ("device", "architecture", "basis", "workers", "block", "publish_seconds", "keep_inputs")
+        }
         return always | {name: value for name, value in how.items() if value != type(self).__dataclass_fields__[name].default}
 
     def check_here(self, layers: int | None) -> None:

@@ -44,7 +44,7 @@ def main(arguments: list[str]) -> int:
         job = prepare(workspace, run_dir, params, _Quiet())
         torch.set_num_threads(max(1, (os.cpu_count() or 1) // job.request.workers))
         share = divide(job.blocks, job.request.workers)[number]
-        job.reader().read(share, newest_parts(run_dir).get(number), job.request.publish_seconds, check, keep)
+        job.reader(job.inputs()).read(share, newest_parts(run_dir).get(number), job.request.publish_seconds, check, keep)
     except AtlasError as error:
         sys.stdout.write(f"worker {number}: {error}\n")
         return 2

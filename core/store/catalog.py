@@ -123,9 +123,15 @@ class IndexInfo:
         return [(self.folder / entry["path"], entry) for entry in (self.manifest.get("text") or {}).values()]
 
     @property
+    def keeps_inputs(self) -> bool:
+        """Whether the run kept the inputs of its sites (`core.index.inputs`)."""
+        return bool(self.manifest.get("inputs"))
+
+    @property
     def bytes(self) -> int:
-        """Size of the generation's files on disk, the late ones included."""
+        """Size of the generation's files on disk, the late ones and kept inputs (`core.index.inputs`) included."""
         entries = [entry for *_, entry in self.parts()] + [entry for *_, entry in self.late()] + [entry for _, entry in self.texts()]
+        entries += (self.manifest.get("inputs") or {}).values()
         return sum(int(entry["bytes"]) for entry in entries)
 
 

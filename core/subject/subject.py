@@ -38,6 +38,8 @@ class Modules:
     final_linear: nn.Module | None
     mlp_norms: Sequence[Sequence[nn.Module]]
     attn_norms: Sequence[Sequence[nn.Module]]
+    mlps: Sequence[nn.Module]
+    """The modules around the MLPs' down-projections; empty where these stand in the block itself."""
 
     @classmethod
     def find(cls, model: nn.Module, architecture: Architecture) -> "Modules":
@@ -63,6 +65,7 @@ class Modules:
             one(architecture.final_linear),
             chain(architecture.mlp_norms),
             chain(architecture.attn_norms),
+            each(around) if (around := architecture.mlp_write.rpartition(".")[0]) else (),
         )
 
     def widths(self, d_model: int) -> dict[SiteKind, int]:
@@ -151,6 +154,12 @@ class Subject:
                 return
         raise AtlasError(f"{min(waiting)} was never computed: this model does not call the module named for it.")
 
+    @contextmanager
+    def watched(self, site: Site, handler: Handler) -> Generator[None]:
+        """While the context is open, every pass that comes to the site gives its activations [batch, length, width] to the handler."""
+        with _hooked(self._hook(site, handler)):
+            yield
+
     def capture(self, tokens: Tensor, sites: Iterable[Site]) -> dict[Site, Tensor]:
         """Activations [batch, length, width] of several sites from one pass, in the model's dtype, on its device."""
         found: dict[Site, Tensor] = {}
@@ -211,6 +220,13 @@ class Subject:
             for number, block in enumerate(self._modules.blocks[: layer + 1]):
                 stack.enter_context(_forward(block, skipping(self._outputs[number], number == layer)))
             yield
+
+    def mlp_at(self, site: Site) -> tuple[nn.Module, nn.Module] | None:
+        """The module around the down-projection of an `mlp` site, and the down-projection; None for other sites and where there is none."""
+        self._check(site)
+        if site.kind != "mlp" or not self._modules.mlps:
+            return None
+        return self._modules.mlps[site.layer], self._modules.mlp_writes[site.layer]
 
     def write_directions(self, site: Site) -> Tensor:
         """What each unit of a site writes to the residual stream: rows of [width, d_model], float32.

@@ -9,13 +9,15 @@ from core.bases.info import BasisInfo
 from core.index.request import DEFAULT_MODEL, MAX_CODES, IndexRequest
 from core.runs.registry import Run
 from core.subject.info import SubjectInfo
-from core.units import NEURONS, parse_sites
+from core.units import NEURONS, Site, parse_sites
 from core.workspace import Workspace
 
 BYTES_PER_UNIT = 18_000
 """Parquet of one unit with everything in its sketch, measured on SmolLM2 with 64-token contexts."""
 BYTES_PER_CODE = 13
 """Parquet of one activation of a sparse dictionary, as measured: 7 that stay, and 6 that go when they are gathered by unit."""
+BYTES_PER_INPUT = 2
+"""One number of a site's kept input."""
 _MANY_LAYERS = 10_000
 _EMBEDDED_SHAPE = {"layers": 30, "mlp": 1536, "resid": 576, "attn": 576}
 
@@ -57,7 +59,7 @@ class Features:
 
 
 def estimate(request: IndexRequest, info: SubjectInfo | None, runs: Sequence[Run], features: Features | None = None) -> Estimate:
-    """Cost of a request: the disk by units and codes, the time by the newest finished run of the same model and basis. Raises AtlasError.
+    """What a request costs: disk by units, codes, inputs; time by the newest finished run of the same model and basis. Raises AtlasError.
 
     features: of the dictionaries, for a request that names one.
     """
@@ -72,6 +74,9 @@ def estimate(request: IndexRequest, info: SubjectInfo | None, runs: Sequence[Run
             break
     codes = 0 if features is None else features.codes(tokens)
     disk = None if units is None else units * BYTES_PER_UNIT + (codes or 0) * BYTES_PER_CODE
+    shape = shape_of(info, request.model)
+    if request.keep_inputs and disk is not None and shape is not None:
+        disk += tokens * BYTES_PER_INPUT * sum(_input_width(shape, site) for site in parse_sites(request.sites, shape["layers"]))
     return Estimate(tokens, units, disk, seconds, measured, codes)
 
 
@@ -79,6 +84,11 @@ def units_of(sites: str, info: SubjectInfo | None, model: str) -> int | None:
     """How many units the sites have, or None when the model is not known here yet. Raises AtlasError for sites it has not."""
     shape = shape_of(info, model)
     return None if shape is None else sum(shape[site.kind] for site in parse_sites(sites, shape["layers"]))
+
+
+def _input_width(shape: dict[str, int], site: Site) -> int:
+    """Numbers that are kept of a token at a site. (The few models whose MLPs have no module of their own keep more.)"""
+    return min(shape["mlp"], shape["resid"]) if site.kind == "mlp" else shape[site.kind]
 
 
 def features_of(workspace: Workspace, request: IndexRequest, info: SubjectInfo | None) -> Features:

@@ -20,6 +20,10 @@ from core.ui.server import Server
 from core.units import NEURONS
 
 _TEXTS = {"embedded": "Embedded text", "files": "My files", "dataset": "Dataset"}
+_KEEPING = (
+    "Keeps, for every token, the numbers that the units of a site follow from: an MLP's input, or the residual stream itself. Explaining "
+    "many units then takes seconds of reading instead of another pass of the model. The disk that it takes is in the estimate below."
+)
 _BOS = {"As the tokenizer does": None, "With BOS": True, "Without BOS": False}
 
 
@@ -100,7 +104,8 @@ def _read_widgets(server: Server) -> dict[str, Any]:
         "stride": stride_value,
         "bos": _BOS[bos.selectbox("Beginning of text", list(_BOS))],
     }
-    return chosen | {"corpus": corpus}
+    kept = st.checkbox("Keep the inputs of the sites", help=_KEEPING)
+    return chosen | {"corpus": corpus, "keep_inputs": kept}
 
 
 def _basis(server: Server, model: str) -> str:

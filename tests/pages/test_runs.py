@@ -215,6 +215,17 @@ def test_the_estimate_knows_the_disk_and_takes_the_time_from_an_earlier_run(work
     assert estimate(IndexRequest(model="other"), None, moved).seconds is None
 
 
+def test_inputs_that_are_kept_are_part_of_the_estimate(workspace: Workspace) -> None:
+    write_synthetic_index(workspace, n_layers=2, width=8, contexts=16, length=16)
+    info = subject_info(workspace, "tiny")
+    order = IndexRequest(CorpusSpec("embedded", 1000, 64), "tiny", sites="mlp.0,resid.0,attn.1")
+    without, kept = (estimate(replace(order, keep_inputs=keep), info, []).disk for keep in (False, True))
+    assert without is not None
+    assert kept is not None
+    widths = min(info.widths["mlp"], info.widths["resid"]) + info.widths["resid"] + info.widths["attn"]
+    assert kept - without == 64_000 * 2 * widths
+
+
 def test_the_codes_of_features_are_part_of_the_estimate(workspace: Workspace) -> None:
     write_synthetic_features(workspace)
     info = subject_info(workspace, "tiny")

@@ -226,7 +226,7 @@ def test_a_pass_that_fails_ends_the_others_is_told_and_leaves_nothing_on_the_mod
     before = torch.get_num_threads()
     torch.set_num_threads(3)
     try:
-        reader = prepare(workspace, folder, params, Quiet()).reader()
+        reader = prepare(workspace, folder, params, Quiet()).reader(None)
         site = min(reader.sites)
         sketches = {one: Sketch(str(one), "neurons", basis.units, reader.contexts) for one, basis in reader.sites.items()}
         reader.sites = {**reader.sites, site: Breaking(site, reader.sites[site].units)}

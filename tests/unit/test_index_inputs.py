@@ -1,0 +1,201 @@
+"""The inputs of sites, kept by an index: all that a second reading takes, whoever read the text and however often it was cut off."""
+
+import errno
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from core.autointerp.reading import Reading, read_again
+from core.corpus.slice import Slice
+from core.errors import AtlasError
+from core.index import inputs
+from core.index.indexer import run_index
+from core.index.inputs import inputs_path, kept_input
+from core.runs.progress import Cancelled
+from core.store.catalog import IndexInfo, load_index
+from core.subject.load import load_subject
+from core.subject.subject import Subject
+from core.units import Site, UnitName
+from core.workspace import Workspace, write_json
+from tests.planted import QuietProgress, plant
+
+CONTEXTS = 70
+SITES = (Site("mlp", 0), Site("attn", 0), Site("resid", 0))
+UNITS = tuple(UnitName("planted", site, "neurons", unit) for site in SITES for unit in (5, 1))
+
+
+class Stopped(QuietProgress):
+    """Stops the run at its second block."""
+
+    def __init__(self) -> None:
+        self.updates = 0
+
+    def update(self, done: int, total: int, message: str = "", unit: str = "contexts") -> None:
+        if unit == "contexts" and 8 <= done < total and not message:
+            raise Cancelled
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("inputs")
+    plant(folder, 2 * CONTEXTS)
+    return folder
+
+
+def indexed(source: Path, name: str, progress: Any = None, **more: Any) -> IndexInfo:
+    workspace = Workspace.open(source / "ws")
+    folder = workspace.runs / name
+    folder.mkdir(exist_ok=True)
+    corpus = {"source": str(source / "text.jsonl"), "contexts": CONTEXTS, "length": 16}
+    params = {
+        "model": str(source / "planted"),
+        "corpus": corpus,
+        "sites": ",".join(map(str, SITES)),
+        "block": 4,
+        "keep_inputs": True,
+        **more,
+    }
+    write_json(folder / "params.json", {"run": name, "kind": "index", "lane": "batch", "created": 0, "params": params})
+    run_index(workspace, folder, params, progress or QuietProgress())
+    return load_index(workspace, name)
+
+
+@pytest.fixture(scope="module")
+def index(source: Path) -> IndexInfo:
+    return indexed(source, "index-kept")
+
+
+def bytes_of(index: IndexInfo) -> list[bytes]:
+    return [inputs_path(index.folder, site).read_bytes() for site in SITES]
+
+
+def reading_of(source: Path, index: IndexInfo, tokens: int = 10**6) -> Reading:
+    told: list[tuple[int, int]] = []
+    reading = read_again(Workspace.open(source / "ws"), index, UNITS, tokens, lambda done, total: told.append((done, total)))
+    assert told[-1][0] == told[-1][1]
+    return reading
+
+
+def test_a_row_is_kept_for_each_counted_token_in_the_order_of_the_text(source: Path, index: IndexInfo) -> None:
+    workspace = Workspace.open(source / "ws")
+    piece = Slice.load(workspace, str(index.slice["id"]))
+    subject = load_subject(workspace, index.slug)
+    tokens = int((piece.lengths - piece.first).sum())
+    at = 0
+    kept = kept_input(index.folder, index.manifest, SITES[2], tokens)
+    assert kept is not None
+    for rank in range(len(piece)):
+        ids = torch.from_numpy(piece.tokens[rank, : piece.lengths[rank]].astype(np.int64))[None]
+        true = subject.capture(ids, [SITES[2]])[SITES[2]][0, piece.first :]
+        found = kept.tensor(np.arange(at, at + len(true))).float()
+        torch.testing.assert_close(found, true, rtol=2**-7, atol=1e-5)
+        at += len(true)
+    assert at == tokens == len(kept.rows)
+
+
+def test_kept_inputs_are_the_same_with_one_worker_and_three_and_after_a_run_was_cut_off(source: Path, index: IndexInfo) -> None:
+    expected = bytes_of(index)
+    assert bytes_of(indexed(source, "index-three", workers=3)) == expected
+    with pytest.raises(Cancelled):
+        indexed(source, "index-cut", Stopped())
+    # What was read before the cut is not read again: it has to be in the file already.
+    assert bytes_of(indexed(source, "index-cut")) == expected
+
+
+def test_a_run_that_was_cut_off_and_lost_its_inputs_is_read_from_the_beginning(source: Path, index: IndexInfo) -> None:
+    with pytest.raises(Cancelled):
+        indexed(source, "index-lost", Stopped())
+    shutil.rmtree(Workspace.open(source / "ws").runs / "index-lost" / "inputs")
+    assert bytes_of(indexed(source, "index-lost")) == bytes_of(index)
+
+
+def test_a_second_reading_of_the_indexed_text_takes_no_pass_of_the_model(
+    source: Path, index: IndexInfo, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain = indexed(source, "index-plain", keep_inputs=False)
+    own = int(plain.tokens_done)
+    expected = reading_of(source, plain, own)
+    assert (plain.keeps_inputs, index.keeps_inputs) == (False, True)
+
+    def never(*_: Any) -> None:
+        raise AssertionError("a pass over the text")
+
+    with monkeypatch.context() as patched:
+        patched.setattr("core.autointerp.reading._Work._task", never)
+        found = reading_of(source, index, own)
+    assert found.recipe["from_inputs"] == CONTEXTS
+    assert expected.recipe["from_inputs"] == 0
+    assert np.array_equal(found.contexts, expected.contexts)
+    assert np.array_equal(found.positions, expected.positions)
+    for unit in UNITS:
+        one, other = found.of(unit), expected.of(unit)
+        assert one is not None
+        assert other is not None
+        np.testing.assert_allclose(one, other, rtol=0.02, atol=0.02 * float(np.abs(other).max()))
+
+
+def test_text_beyond_the_index_is_read_with_the_model_and_the_rest_is_not(source: Path, index: IndexInfo) -> None:
+    expected = reading_of(source, indexed(source, "index-plain", keep_inputs=False))
+    found = reading_of(source, index)
+    assert set(found.contexts.tolist()) == set(range(2 * CONTEXTS))
+    assert found.recipe["from_inputs"] == CONTEXTS
+    assert np.array_equal(found.contexts, expected.contexts)
+    np.testing.assert_allclose(found.values, expected.values, rtol=0.02, atol=0.02 * float(np.abs(expected.values).max()))
+
+
+@pytest.mark.parametrize("harm", ["changed", "cut", "gone", "note"])
+def test_inputs_that_are_not_what_was_written_are_not_used(source: Path, index: IndexInfo, tmp_path: Path, harm: str) -> None:
+    folder = tmp_path / "run"
+    shutil.copytree(index.folder, folder)
+    manifest = json.loads(json.dumps(dict(index.manifest)))
+    path = inputs_path(folder, SITES[0])
+    rows = path.stat().st_size // (2 * manifest["inputs"]["mlp.0"]["width"])
+    assert kept_input(folder, manifest, SITES[0], rows) is not None
+    if harm == "changed":
+        data = bytearray(path.read_bytes())
+        data[100] ^= 1
+        path.write_bytes(data)
+    elif harm == "cut":
+        path.write_bytes(path.read_bytes()[:-2])
+    elif harm == "gone":
+        path.unlink()
+    else:
+        manifest["inputs"]["mlp.0"] |= {"width": "wide"}
+    assert kept_input(folder, manifest, SITES[0], rows) is None
+
+
+def test_a_finished_run_does_without_inputs_that_were_deleted(source: Path, index: IndexInfo) -> None:
+    found = indexed(source, "index-freed")
+    shutil.rmtree(found.folder / "inputs")
+    before = {path: path.stat().st_mtime_ns for path in found.folder.glob("parts/*/*/*.parquet")}
+    assert reading_of(source, found, int(found.tokens_done)).recipe["from_inputs"] == 0
+    again = indexed(source, "index-freed")
+    assert not (again.folder / "inputs").exists()
+    assert {path: path.stat().st_mtime_ns for path in again.folder.glob("parts/*/*/*.parquet")} == before
+
+
+def test_a_disk_without_room_for_the_inputs_is_found_before_anything_is_read(source: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    def never(*_: Any) -> None:
+        raise AssertionError("the text was read")
+
+    monkeypatch.setattr(inputs.os, "posix_fallocate", full)
+    monkeypatch.setattr("core.index.reader.ShareReader.read", never)
+    with pytest.raises(AtlasError, match="The disk is full, found while keeping the inputs of the sites"):
+        indexed(source, "index-full")
+
+
+def test_watching_ends_with_its_context(source: Path, index: IndexInfo) -> None:
+    subject: Subject = load_subject(Workspace.open(source / "ws"), index.slug)
+    piece = Slice.load(Workspace.open(source / "ws"), str(index.slice["id"]))
+    writer = inputs.InputWriter(index.folder, subject, SITES, piece)
+    with writer.watching(subject, range(1)):
+        pass
+    subject.capture(torch.zeros(1, 3, dtype=torch.long), SITES)  # would write to files that were never opened
