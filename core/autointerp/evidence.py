@@ -122,7 +122,7 @@ class Library:
         name, index = self.locate(unit, setting)
         # All that evidence depends on: most settings of a run, and a unit and its neighbour's shuffled control, share theirs.
         given = setting.explainer.given if setting.explainer.name == "given" else ""
-        key = (name, index.run, setting.each, setting.active_only, self._wanted(index.run, setting) is None, given)
+        key = (name, index.run, setting.each, setting.active_only, self._wanted(index, setting) is None, given)
         found = self._evidence.get(key)
         if found is None:
             found = self._evidence[key] = self._deal_out(name, index.run, setting)
@@ -133,7 +133,7 @@ class Library:
 
     def _deal_out(self, name: UnitName, run: str, setting: Setting) -> Evidence:
         view = self._view(name, run)
-        arranged = self._wanted(run, setting)
+        arranged = self._wanted(view.index, setting)
         counts = self.counts(view.index) if arranged is None else arranged.counts
         random: Sequence[Record] = view.bands.get("random", [])
         if setting.active_only:
@@ -144,12 +144,12 @@ class Library:
             splits = splits.without(self._seen(setting.explainer.given))
         return Evidence(view, load_vocab(self.workspace, name.subject), counts, splits, arranged)
 
-    def reads(self, setting: Setting) -> int:
+    def reads(self, setting: Setting, index: IndexInfo) -> int:
         """Tokens that a setting wants to be read again; where several of a run want some, all that do share the largest reading."""
-        return tokens_to_read(setting.explainer.read, self._units)
+        return tokens_to_read(setting.explainer.read, self._units, index.tokens_done if index.keeps_inputs else 0)
 
-    def _wanted(self, run: str, setting: Setting) -> Arranged | None:
-        return self._readings.get(run) if self.reads(setting) else None
+    def _wanted(self, index: IndexInfo, setting: Setting) -> Arranged | None:
+        return self._readings.get(index.run) if self.reads(setting, index) else None
 
     def add(self, run: str, reading: Reading) -> None:
         """Use a second reading of an index run in all evidence from now on, but for settings that want none."""

@@ -266,9 +266,12 @@ def enough(units: int) -> int:
     return min(READ_MOST, READ_EACH * units) if units >= MANY else 0
 
 
-def tokens_to_read(read: int, units: int) -> int:
-    """What an explainer's `read` comes to in a run over so many units."""
-    return enough(units) if read < 0 else read
+def tokens_to_read(read: int, units: int, kept: int = 0) -> int:
+    """What an explainer's `read` comes to in a run over so many units.
+
+    kept: tokens of which the index kept the inputs. They are read in seconds, so they pay for a single unit, too.
+    """
+    return max(enough(units), min(READ_MOST, kept)) if read < 0 else read
 
 
 def read_at_most(choices: Iterable[tuple[str, int]], units: int) -> int:

@@ -127,16 +127,17 @@ class _Run:
         """Read some of the text again for all units that the pattern explainer is asked about, index by index."""
         wanted: dict[str, tuple[set[UnitName], int]] = {}
         for setting in self._request.settings:
-            tokens = self._library.reads(setting)
-            if setting.explainer.name != "pattern" or not tokens or len(self._finished) == self._total:
+            if setting.explainer.name != "pattern" or len(self._finished) == self._total:
                 continue
             for unit in self._request.units:
                 try:
                     name, index = self._library.locate(unit, setting)
                 except AtlasError:
                     continue  # said when its turn comes
-                units, most = wanted.setdefault(index.run, (set(), 0))
-                wanted[index.run] = (units | {name}, max(most, tokens))
+                if tokens := self._library.reads(setting, index):
+                    units, most = wanted.setdefault(index.run, (set(), 0))
+                    units.add(name)
+                    wanted[index.run] = (units, max(most, tokens))
         for run, (units, tokens) in wanted.items():
             self._progress.stage("reading some text again for these units")
             index = load_index(self._workspace, run)

@@ -124,8 +124,10 @@ class IndexInfo:
 
     @property
     def keeps_inputs(self) -> bool:
-        """Whether the run kept the inputs of its sites (`core.index.inputs`)."""
-        return bool(self.manifest.get("inputs"))
+        """Whether the run kept the inputs of its sites (`core.index.inputs`), and nobody has deleted them since."""
+        entries: list[dict[str, Any]] = list((self.manifest.get("inputs") or {}).values())
+        paths = [(self.folder / entry["path"], int(entry["bytes"])) for entry in entries]
+        return bool(paths) and all(path.is_file() and path.stat().st_size == size for path, size in paths)
 
     @property
     def bytes(self) -> int:

@@ -11,6 +11,8 @@ import pytest
 import torch
 
 from core.autointerp.reading import Reading, read_again
+from core.autointerp.request import ExplainRequest, Setting
+from core.autointerp.run import run_explain
 from core.corpus.slice import Slice
 from core.errors import AtlasError
 from core.index import inputs
@@ -18,6 +20,7 @@ from core.index.indexer import run_index
 from core.index.inputs import inputs_path, kept_input
 from core.runs.progress import Cancelled
 from core.store.catalog import IndexInfo, load_index
+from core.store.explanation_view import load_explanation
 from core.subject.load import load_subject
 from core.subject.subject import Subject
 from core.units import Site, UnitName
@@ -139,6 +142,18 @@ def test_a_second_reading_of_the_indexed_text_takes_no_pass_of_the_model(
         np.testing.assert_allclose(one, other, rtol=0.02, atol=0.02 * float(np.abs(other).max()))
 
 
+def test_a_single_unit_is_explained_from_all_of_the_text_when_its_inputs_were_kept(source: Path, index: IndexInfo) -> None:
+    workspace = Workspace.open(source / "ws")
+    plain = indexed(source, "index-plain", keep_inputs=False)
+    for number, (one, read) in enumerate(((index, int(index.tokens_done)), (plain, 0))):
+        folder = workspace.runs / f"explain-{number}"
+        folder.mkdir()
+        setting = Setting(index=one.run, controls=())
+        run_explain(workspace, folder, ExplainRequest(UNITS[:1], (setting,)).to_params(), QuietProgress())
+        recipe = load_explanation(workspace, f"{folder.name}.0.0.0").recipe
+        assert recipe.get("reading", {}).get("tokens", 0) == read
+
+
 def test_text_beyond_the_index_is_read_with_the_model_and_the_rest_is_not(source: Path, index: IndexInfo) -> None:
     expected = reading_of(source, indexed(source, "index-plain", keep_inputs=False))
     found = reading_of(source, index)
@@ -171,7 +186,9 @@ def test_inputs_that_are_not_what_was_written_are_not_used(source: Path, index: 
 
 def test_a_finished_run_does_without_inputs_that_were_deleted(source: Path, index: IndexInfo) -> None:
     found = indexed(source, "index-freed")
+    assert found.keeps_inputs
     shutil.rmtree(found.folder / "inputs")
+    assert not found.keeps_inputs
     before = {path: path.stat().st_mtime_ns for path in found.folder.glob("parts/*/*/*.parquet")}
     assert reading_of(source, found, int(found.tokens_done)).recipe["from_inputs"] == 0
     again = indexed(source, "index-freed")

@@ -27,8 +27,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     | {"autointerp.pattern", "autointerp.scoring", "bases.directions"},
     "sqlite": {"errors"},
     "llm": {"errors", "sqlite", "workspace"},
-    "autointerp": {"errors", "units", "workspace", "vocab", "store", "subject", "bases.basis", "index.jit", "llm", "runs.progress"}
-    | {"runs.client", "corpus.build", "corpus.spec"},
+    "autointerp": {"errors", "units", "workspace", "vocab", "store", "subject", "bases.basis", "index.jit", "index.inputs", "llm"}
+    | {"runs.progress", "runs.client", "corpus.build", "corpus.spec"},
     "causal": {"errors", "units", "workspace", "vocab", "remembered", "store", "subject", "bases", "corpus.spec", "runs.progress"}
     | {"autointerp.calibration"},
     "runs": {"errors", "sqlite", "units", "workspace", "vocab"},
