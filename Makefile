@@ -1,4 +1,4 @@
-# Works with GNU Make 3.81 and later. Variables: PORT, WORKSPACE, PYTHON, VENV, CONSTRAINTS (a pip constraints file), ARGS (for test, bench).
+# Works with GNU Make 3.81 and later. Variables: PORT, WORKSPACE, PYTHON, VENV, CONSTRAINTS (a pip constraints file), ARGS (for run, test, bench).
 
 VENV ?= .venv
 PYTHON ?=
@@ -26,7 +26,7 @@ help:
 	@echo "make clean   remove the virtual environment and tool caches; your workspace stays"
 
 run: $(RUN_STAMP)
-	@exec $(PY) -m core serve $(if $(PORT),--port "$(PORT)") $(if $(WORKSPACE),--workspace "$(WORKSPACE)")
+	@exec $(PY) -m core serve $(if $(PORT),--port "$(PORT)") $(if $(WORKSPACE),--workspace "$(WORKSPACE)") $(ARGS)
 
 setup: $(RUN_STAMP)
 

@@ -68,7 +68,8 @@ def _named(choice: Mapping[str, Any]) -> str:
 
 
 def title(params: Mapping[str, Any]) -> str:
-    """What a run of explaining is about: `Score by layer · pattern → pattern · 600 units`; of puzzles `Puzzles · chat by a-model`."""
+    """What a run of explaining is about: `Score by layer · pattern → pattern · 600 units`, or the one unit's name; of puzzles
+    `Puzzles · chat by a-model`."""
     if "settings" not in params and isinstance(params.get("simulator"), dict):
         return f"Puzzles · {_way(params) if params.get('explainer') else _short(params['simulator'])}"
     settings = [setting for setting in params.get("settings") or [] if isinstance(setting, dict)]
@@ -76,9 +77,14 @@ def title(params: Mapping[str, Any]) -> str:
     how = ways[0] if len(ways) == 1 else f"{len(ways)} ways" if ways else ""
     how += f" · {len(settings)} settings" if len(ways) == 1 < len(settings) else ""
     units = params.get("units")
-    many = words.count(len(units), "unit") if isinstance(units, list) else ""
+    many = "" if not isinstance(units, list) else _unit(units[0]) if len(units) == 1 else words.count(len(units), "unit")
     study = str(params.get("study") or "")
     return " · ".join(part for part in (STUDIES[study].title if study in STUDIES else study, how, many) if part)
+
+
+def _unit(name: Any) -> str:
+    """A unit's name without its model's, `mlp.5/neurons/1352`."""
+    return str(name).partition("/")[2] or str(name)
 
 
 def _way(setting: Mapping[str, Any]) -> str:

@@ -65,7 +65,7 @@ def _section(server: Server, target: Target, busy: bool) -> None:
         _entry(server, row, opened, best=place == 0 and not row["failed"] and len(rows) > 0)
     if len(shown) < len(rows):
         st.button(f"show all {len(rows)}", key="explanations-more", type="tertiary", on_click=_show_all, args=(target.unit,))
-    _actions(server, target, opened)
+    _actions(server, target, opened, first=not rows)
     if opened is not None:
         with st.container(key="explanation-opened"):
             st.html(f'<p class="na-lead">{starred(opened.text)}</p>')
@@ -120,14 +120,20 @@ def _nothing_yet(server: Server, target: Target, busy: bool) -> None:
     explain_unit.quick_button(server, target)
 
 
-def _actions(server: Server, target: Target, opened: ExplanationView | None) -> None:
-    """What can be asked for; its fields appear when one is chosen. Nothing of a unit that only another program's files speak of."""
+def _actions(server: Server, target: Target, opened: ExplanationView | None, *, first: bool) -> None:
+    """What can be asked for; its fields appear when one is chosen. Nothing of a unit that only another program's files speak of.
+
+    first: there is no explanation yet that another one would be made after.
+    """
     if server.read_only or target.index.imported_from:
         return
     offered = [AGAIN, MINE, *([REVISE, ELSEWHERE] if opened is not None and not opened.failed else [])]
     if st.session_state.get(ACTION) not in offered:
         st.session_state[ACTION] = None
-    action = st.segmented_control("More explanations", offered, key=ACTION, label_visibility="collapsed")
+    names = {AGAIN: "Choose how to explain"} if first else {}
+    action = st.segmented_control(
+        "More explanations", offered, key=ACTION, format_func=lambda name: names.get(name, name), label_visibility="collapsed"
+    )
     if action is not None:
         with st.container(key="explain-form", border=True):
             explain_unit.ask_form(server, target, action, opened)

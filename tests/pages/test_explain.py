@@ -243,6 +243,7 @@ def test_the_time_comes_from_an_earlier_run_by_the_same_models(workspace: Worksp
 def test_titles_say_who_and_how_many() -> None:
     units = tuple(map(UnitName.parse, UNITS))
     assert title(ExplainRequest(units, (Setting(),)).to_params()) == "pattern → pattern · 8 units"
+    assert title(ExplainRequest(units[:1], (Setting(),)).to_params()) == f"pattern → pattern · {UNITS[0].partition('/')[2]}"
     assert title(ExplainRequest(units, (chat(),)).to_params()) == "token-activation by test-model → chat by test-model · 8 units"
 
 
