@@ -104,9 +104,9 @@ class SliceCounts:
             self._words = vocab, np.array([0, *numbers], np.int64), list(places)
         return self._words[1:]
 
-    def codes_of(self, grams: Sequence[tuple[int, ...]]) -> Ints:
+    def codes_of(self, grams: Sequence[tuple[int, ...]] | Ints) -> Ints:
         """The codes of grams of one length, each in reading order; −1 where a token does not occur in the slice's range."""
-        ids = np.array(grams, np.int64)
+        ids = np.asarray(grams, np.int64)
         codes = ids[:, -1]
         for back in range(1, ids.shape[1]):
             codes = codes * self.base + ids[:, -1 - back]

@@ -48,7 +48,7 @@ class Pattern:
             else:
                 found[at] = self.words.get(fold(pieces[at]), self.level)
         if self.lasts:
-            found += self.lasts * _trace(found - self.level)
+            found += self.lasts * trace(found - self.level)
             if self._never_below:
                 np.maximum(found, 0.0, out=found)
         return found
@@ -87,7 +87,7 @@ class Pattern:
         return cls(rules, words, float(document["level"]), lasts)
 
 
-def _trace(above: Floats) -> Floats:
+def trace(above: Floats) -> Floats:
     """At each token Σ FADES^(t − s − 1) · above[s] over the tokens s before it, [tokens]."""
     found, held = np.empty(len(above)), 0.0
     for at, value in enumerate(above.tolist()):

@@ -1,26 +1,35 @@
-"""A pattern as a sentence, and back: “Fires on *fight, combat, not all* (10), *…ing*, *?* (3); below usual on *the, of* (−4).”
+"""A pattern as a sentence, and back: “Fires on *fight/combat/not all* 10–6, *…ing/?* 3; below usual on *the/of* 2–4.”
 
-Words stand between stars, `\\*` for a star itself, one to a pair or several with commas between them; `…` before one means that it only
-counts inside a word. A phrase counts on its last token. The number after words is the activation that they stand for, 10 for the strongest,
-counted from the unit's level; people and models may write *strongly*, *clearly*, *weakly* and so on before them instead. Whatever is
-written in this way can be simulated without a language model.
+Words stand between stars with slashes between them, `\\*` for a star itself and `\\/` for a slash; `…` before one means that it only counts
+inside a word. A phrase counts on its last token. The number after words is the activation that they stand for, 10 for the strongest,
+counted from the unit's level, and below it after *below usual*; of two numbers the first is that of the first word, the second that of the
+last, with even steps between. What is expected of a token is felt a little on those after it.
+
+People and models write words each between stars of its own or with commas between them, *strongly*, *clearly*, *weakly* and so on before
+them, or a number in brackets after them: (10), (−4). Between such stars a slash is only a slash. Whatever is written in one of these ways
+can be simulated without a language model.
 """
 
+import math
 import re
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from core.autointerp.explanation import Floats
+from core.autointerp.pattern import trace
 from core.vocab import visible
 
-GRAMMAR = 3
+GRAMMAR = 4
 """Number of the rules by which `read` reads: raise it when a sentence would be read differently."""
 LIMIT = 300
 """Characters of a printed sentence."""
 STEPS = 10
-"""The number said after the words that are strongest; −STEPS is as far below the unit's level."""
+"""The number said after the words that are strongest; as far below the unit's level it is −STEPS."""
+LASTS = 0.06
+"""The share of what is expected of a token that is added to the next one, pattern.FADES times as much to each one after it. The constant
+does what a unit's own `Pattern.lasts` does, and takes no room."""
 LEVELS: Mapping[str, float] = {
     "strongly": 10.0, "clearly": 6.0, "weakly": 3.0, "not": 0.0, "below usual": -3.0, "well below usual": -6.0, "far below usual": -10.0,
 }  # fmt: skip
@@ -29,7 +38,12 @@ MOST_TOKENS = 8
 INSIDE = "…"
 _NAMES = "|".join(name.replace(" ", r"\s+") for name in LEVELS)
 # An escaped character begins nothing: a star of many in a row would otherwise be looked at from each of them.
-_SAID = re.compile(rf"\\.|\b({_NAMES})\b|\*((?:\\.|[^*\\\n])+)\*(?:\s*\(([−–+-]?\d+)\))?", re.IGNORECASE)
+_SAID = re.compile(
+    rf"\\.|\b({_NAMES})\b|\*((?:\\.|[^*\\\n])+)\*"
+    r"(?:\s*\(([−–+-]?\d+)\)|[ ]([−–+-]?\d{1,2})(?:[–-](\d{1,2}))?(?=[,;]|\.(?!\d)|$))?",
+    re.IGNORECASE,
+)
+_SLASHED = re.compile(r"(?:\\.|[^\\/])+")
 # Only after a letter or a digit does a comma separate: elsewhere it is a word of its own, as in *), and*, and needs no mark.
 _BETWEEN = re.compile(r"(?<=[^\W_]), ")
 _EMPTY = "No token or short phrase predicts it."
@@ -45,7 +59,12 @@ class Words:
     values: Mapping[str, float]
 
     def predict(self, pieces: Sequence[str]) -> Floats:
-        """The expected activation on each token, 0 where the sentence says nothing. Longer phrases go first."""
+        """The expected activation on each token: what is said of it, and some of what is said of those before it."""
+        said = self.said(pieces)
+        return np.clip(said + LASTS * trace(said), -STEPS, STEPS)
+
+    def said(self, pieces: Sequence[str]) -> Floats:
+        """What is said of each token by itself, 0 where the sentence says nothing. Longer phrases go first."""
         found = np.zeros(len(pieces))
         for at in range(len(pieces)):
             for length in range(min(MOST_TOKENS, at + 1), 0, -1):
@@ -80,27 +99,33 @@ def is_inside(piece: str, before: str) -> bool:
     return piece[:1].isalpha() and before[-1:].isalpha()
 
 
-def say(rules: Iterable[tuple[str, int]]) -> str:
-    """The sentence for words and their steps, −STEPS to STEPS, in the order given."""
-    words: dict[int, list[str]] = {}
-    for word, step in rules:
-        words.setdefault(step, []).append(word)
-    groups = {step: f"{_between_stars(words[step])} {_mark(step)}" for step in sorted(words, reverse=True)}
-    above = ", ".join(group for step, group in groups.items() if step >= 0)
-    below = ", ".join(group for step, group in groups.items() if step < 0)
-    parts = [f"{name}{said}" for name, said in ((_ABOVE, above), (_BELOW, below)) if said]
+@dataclass(frozen=True)
+class Stretch:
+    """Words in a row whose activations go in even steps from `first` to `last`, both whole and on one side of 0; one word's is `first`."""
+
+    words: Sequence[str]
+    first: int
+    last: int
+
+
+def say(stretches: Iterable[Stretch]) -> str:
+    """The sentence for words, those above the unit's level first, otherwise in the order given."""
+    above: list[str] = []
+    below: list[str] = []
+    for one in stretches:
+        (below if min(one.first, one.last) < 0 else above).append(f"*{'/'.join(map(_escape, one.words))}* {_mark(one)}")
+    parts = [f"{name}{', '.join(said)}" for name, said in ((_ABOVE, above), (_BELOW, below)) if said]
     return f"Fires{';'.join(parts)}." if parts else _EMPTY
 
 
-def _mark(step: int) -> str:
-    return f"({step})" if step >= 0 else f"(−{-step})"
+def _mark(stretch: Stretch) -> str:
+    first, last = abs(stretch.first), abs(stretch.last)
+    return str(first) if len(stretch.words) == 1 or first == last else f"{first}–{last}"
 
 
-def _between_stars(words: Sequence[str]) -> str:
-    """Words that end in a letter or a digit within one pair of stars, each of the others within its own."""
-    shared = [_escape(word) for word in words if shares_stars(word)]
-    groups = [", ".join(shared)] if shared else []
-    return ", ".join(f"*{group}*" for group in [*groups, *(_escape(word) for word in words if not shares_stars(word))])
+def room_of(word: str) -> int:
+    """Characters that a word adds to a stretch, the slash before it among them."""
+    return len(_escape(word)) + 1
 
 
 def read(sentence: str) -> Words:
@@ -112,51 +137,44 @@ def read(sentence: str) -> Words:
     waiting: list[str] = []
     end = 0
 
-    def settle(value: float) -> None:
-        for word in waiting:
+    def settle(first: float, last: float) -> None:
+        for word, value in zip(waiting, np.linspace(first, last, len(waiting)).tolist(), strict=True):
             values.setdefault(word, value)
         waiting.clear()
 
     for match in _SAID.finditer(sentence):
-        if match[1] is not None:
-            settle(level)
-            level = LEVELS[" ".join(match[1].casefold().split())]
-        elif match[2] is not None:
+        name, words, bracketed, first, last = match.groups()
+        if name is not None:
+            settle(level, level)
+            level = LEVELS[" ".join(name.casefold().split())]
+        elif words is not None:
             if sentence[end : match.start()].strip() != ",":
-                settle(level)
-            waiting += _apart(match[2])
+                settle(level, level)
+            waiting += _apart(words, slashed=first is not None)
             end = match.end()
-            if match[3] is not None:
-                step = int(re.sub("[−–]", "-", match[3][:_DIGITS]))
-                settle(float(step) if abs(step) <= STEPS else level)
-    settle(level)
+            if bracketed is not None or first is not None:
+                step = _number(bracketed or first)
+                towards = step if last is None else math.copysign(_number(last), step)
+                if max(abs(step), abs(towards)) > STEPS:
+                    step = towards = level
+                elif first is not None and first.isdigit() and level < 0:
+                    step, towards = -step, -towards
+                settle(step, towards)
+    settle(level, level)
     return Words(values)
 
 
-def _apart(between_stars: str) -> list[str]:
+def _number(written: str) -> float:
+    return float(re.sub("[−–]", "-", written[:_DIGITS]))
+
+
+def _apart(between_stars: str, *, slashed: bool) -> list[str]:
     """The words between a pair of stars."""
-    said = [one for one in _BETWEEN.split(between_stars) if one.strip() or one == between_stars]  # none after a last comma
+    parts = _SLASHED.findall(between_stars) if slashed else [between_stars]
+    said = [one for part in parts for one in _BETWEEN.split(part) if one.strip() or one == between_stars]  # none after a last comma
     words = [re.sub(r"\\(.)", r"\1", one) for one in said]
     return [word.strip(" ").casefold() if word.strip() else word for word in words]
 
 
-def room(steps: Collection[int]) -> int:
-    """Characters of a sentence besides its words, when these are on `steps`; what `room_of` says of each word comes to it."""
-    above, below = any(step >= 0 for step in steps), any(step < 0 for step in steps)
-    # The comma that `room_of` counts before each word is not there before the first of either part.
-    frame = len("Fires.") + above * (len(_ABOVE) - 2) + below * (len(_BELOW) - 2) + (above and below)
-    return frame + sum(1 + len(_mark(step)) for step in steps)
-
-
-def room_of(word: str) -> int:
-    """Characters that a word adds to its level in a sentence, the comma before it among them."""
-    return len(_escape(word)) + (2 if shares_stars(word) else 4)
-
-
-def shares_stars(word: str) -> bool:
-    """Whether the word can stand within one pair of stars with others."""
-    return word[-1:].isalnum()
-
-
 def _escape(word: str) -> str:
-    return _BETWEEN.sub(r"\\, ", word.replace("\\", "\\\\").replace("*", "\\*"))
+    return _BETWEEN.sub(r"\\, ", word.replace("\\", "\\\\").replace("*", "\\*").replace("/", "\\/"))

@@ -32,7 +32,7 @@ def add_explaining(add: Callable[[str, str], argparse.ArgumentParser]) -> None:
         parser.add_argument(
             "--say",
             metavar="SENTENCE",
-            help="a sentence about the unit; words in stars, *might* (10), need no language model",
+            help="a sentence about the unit; words in stars, *might/could* 10, need no language model",
         )
         _add_shared(parser)
     parser = add("study", "Compare ways of explaining over some units.")

@@ -11,31 +11,53 @@ from hypothesis import strategies as st
 
 from core.autointerp.corpus_counts import SliceCounts
 from core.autointerp.explanation import Text
-from core.autointerp.pattern import Pattern
-from core.autointerp.sentence import LIMIT, STEPS, Words, is_inside, read, room, room_of, say, shares_stars, speak
+from core.autointerp.pattern import FADES, Pattern
+from core.autointerp.sentence import LASTS, LIMIT, STEPS, Stretch, Words, is_inside, read, room_of, say, speak
 from core.autointerp.simulators import simulate_sentence
+from core.autointerp.stretches import stretches
 from core.autointerp.wording import put_into_words
 from core.store.texts import load_slice, load_vocab
 from core.workspace import Workspace
 from tests.synthetic import write_synthetic_index
 
-HOSTILE = st.text(alphabet=st.one_of(st.characters(), st.sampled_from("*\\\n\t\r …;,.␣\u200bẞİ")), min_size=1, max_size=8)
+HOSTILE = st.text(alphabet=st.one_of(st.characters(), st.sampled_from("*\\\n\t\r /…;,.␣\u200bẞİ")), min_size=1, max_size=8)
 PIECES = st.one_of(
-    HOSTILE, st.sampled_from([" not", "not", " strongly", " all", "**", "\\*", " *", "\\", "weakly on *a*", " (3)", ")", "\u2028", " \n"])
+    HOSTILE,
+    st.sampled_from(
+        [" not", "not", " strongly", " all", "**", "\\*", " *", "\\", "weakly on *a*", " (3)", " 3", "a/b", "/", ")", "\u2028", " \n"]
+    ),
 )
 STEP = st.integers(-STEPS, STEPS)
+SIDES = st.sampled_from([1, -1])
 
 
-@given(st.dictionaries(st.lists(PIECES, min_size=1, max_size=3).map(speak), STEP, max_size=6))
+@st.composite
+def said_stretches(draw: st.DrawFn) -> list[Stretch]:
+    words = draw(st.lists(st.lists(PIECES, min_size=1, max_size=3).map(speak), max_size=8, unique=True))
+    found: list[Stretch] = []
+    while words:
+        count, side = draw(st.integers(1, len(words))), draw(SIDES)
+        first, last = side * draw(st.integers(0, STEPS)), side * draw(st.integers(0, STEPS))
+        found.append(Stretch(words[:count], first, last if count > 1 else first))
+        words = words[count:]
+    return found
+
+
+def meant(said: list[Stretch]) -> dict[str, float]:
+    values = [np.linspace(one.first, one.last, len(one.words)).tolist() for one in said]
+    return {word: value for one, of_words in zip(said, values, strict=True) for word, value in zip(one.words, of_words, strict=True)}
+
+
+@given(said_stretches())
 @settings(max_examples=300)
-def test_what_is_said_is_read_word_for_word_and_number_for_number(said: dict[str, int]) -> None:
-    assert read(say(list(said.items()))).values == said
+def test_what_is_said_is_read_word_for_word_and_number_for_number(said: list[Stretch]) -> None:
+    assert read(say(said)).values == meant(said)
 
 
 @given(st.lists(PIECES, min_size=1, max_size=3), STEP)
 @settings(max_examples=300)
 def test_a_word_that_was_said_is_found_again_in_the_tokens_it_was_made_of(gram: list[str], step: int) -> None:
-    assert read(say([(speak(gram), step)])).predict(gram)[-1] == step
+    assert read(say([Stretch([speak(gram)], step, step)])).said(gram)[-1] == step
 
 
 @given(st.text(max_size=80))
@@ -45,18 +67,21 @@ def test_any_sentence_of_a_person_can_be_read(sentence: str) -> None:
     assert len(words.predict([" a", "b", "\n"])) == 3
 
 
-@given(st.dictionaries(st.lists(PIECES, min_size=1, max_size=2).map(speak), STEP, min_size=1, max_size=12))
-def test_a_sentence_takes_the_room_that_is_counted_for_its_words_and_numbers(said: dict[str, int]) -> None:
-    stars = len({step for word, step in said.items() if shares_stars(word)})
-    assert len(say(said.items())) == room(set(said.values())) + sum(map(room_of, said)) + 2 * stars
+@given(said_stretches())
+def test_a_word_takes_the_room_that_is_counted_for_it(said: list[Stretch]) -> None:
+    unsaid = [Stretch([""] * len(one.words), one.first, one.last) for one in said]
+    assert len(say(said)) - len(say(unsaid)) == sum(room_of(word) - 1 for one in said for word in one.words)
 
 
-def test_words_share_a_pair_of_stars_and_what_ends_in_a_mark_has_its_own() -> None:
-    said = [("fight", 10), ("?", 10), ("not all", 10), ("…ing", 3), ("oh, well", 3), ("the", -4), ("of", -10)]
+def test_words_stand_in_stretches_between_two_numbers_and_what_is_below_usual_comes_last() -> None:
+    said = [
+        Stretch(["the", "of", "and/or"], -2, -4), Stretch(["fight", "?", "not all"], 10, 6), Stretch(["…ing"], 3, 3),
+        Stretch(["oh, well", "*"], 0, 0), Stretch(["a"], -10, -10),
+    ]  # fmt: skip
     sentence = say(said)
-    assert sentence == r"Fires on *fight, not all*, *?* (10), *…ing, oh\, well* (3); below usual on *the* (−4), *of* (−10)."
-    assert read(sentence).values == dict(said)
-    assert say([("of", -10)]) == "Fires below usual on *of* (−10)."
+    assert sentence == r"Fires on *fight/?/not all* 10–6, *…ing* 3, *oh\, well/\** 0; below usual on *the/of/and\/or* 2–4, *a* 10."
+    assert read(sentence).values == meant(said)
+    assert say([Stretch(["of"], -10, -10)]) == "Fires below usual on *of* 10."
 
 
 @pytest.mark.parametrize(
@@ -71,6 +96,18 @@ def test_words_share_a_pair_of_stars_and_what_ends_in_a_mark_has_its_own() -> No
         ("Fires strongly on *fight*, weakly on *war*, *x* (-2), *y* (42); *z* (7)", {"fight": 10, "war": -2, "x": -2, "y": 3, "z": 7}),
         ("Fires on *a*; *b*, *c* (5)", {"a": 10, "b": 5, "c": 5}),
         ("*x* (–4), *y*  (+3), *z* (42), *v* (2), *w* (9999999999)", {"x": -4, "y": 3, "z": 10, "v": 2, "w": 10}),
+        (
+            r"Fires on *fight, not all*, *?* (10), *…ing, oh\, well* (3); below usual on *the* (−4), *and/or* (−10).",
+            {"fight": 10, "not all": 10, "?": 10, "…ing": 3, "oh, well": 3, "the": -4, "and/or": -10},
+        ),
+        (
+            "*and/or*, weakly *a/b*; *c/d* (5), *e/f* 11, *g/h* 5 times, *i* 3.5",
+            {"and/or": 10, "a/b": 3, "c/d": 5, "e": 3, "f": 3, "g/h": 3, "i": 3},
+        ),
+        (
+            "*a*, *b/c, d* 7-4; below usual on *x/y* 1–3, *z* −5, *v* +2",
+            {"a": 7, "b": 6, "c": 5, "d": 4, "x": -1, "y": -3, "z": -5, "v": 2},
+        ),
         ("*Fight, combat*, far  below usual on *Not,  all, *, ſtrongly *x*", {"fight": 10, "combat": 10, "not": -10, "all": -10, "x": 10}),
     ],
 )
@@ -80,18 +117,46 @@ def test_sentences_of_people_and_of_before_are_read(sentence: str, values: dict[
 
 def test_the_longest_phrase_goes_first_and_counts_on_its_last_token() -> None:
     words = read("Fires strongly on *not all*; weakly on *all*; not on *not all day*.")
-    assert words.predict([" all", " not", " all", " day", " all"]).tolist() == [3.0, 0.0, 10.0, 0.0, 3.0]
+    assert words.said([" all", " not", " all", " day", " all"]).tolist() == [3.0, 0.0, 10.0, 0.0, 3.0]
 
 
 def test_a_word_of_several_tokens_counts_on_the_last() -> None:
-    assert Words({"unbelievable": 10.0}).predict([" un", "believ", "able", " able"]).tolist() == [0.0, 0.0, 10.0, 0.0]
+    assert Words({"unbelievable": 10.0}).said([" un", "believ", "able", " able"]).tolist() == [0.0, 0.0, 10.0, 0.0]
 
 
 def test_a_mark_of_the_middle_of_a_word_counts_only_there() -> None:
     words = Words({"…s": 6.0, "…ing": 10.0, "ing": 3.0})
-    assert words.predict([" cat", "s", " s", " sing", "ing", " ing", "'", "s"]).tolist() == [0, 6.0, 0, 0, 10.0, 3.0, 0, 0]
+    assert words.said([" cat", "s", " s", " sing", "ing", " ing", "'", "s"]).tolist() == [0, 6.0, 0, 0, 10.0, 3.0, 0, 0]
     assert is_inside("s", " cat")
     assert not is_inside(" s", " cat")
+
+
+def test_what_is_expected_of_a_token_is_felt_on_those_after_it_and_never_past_the_steps() -> None:
+    found = Words({"a": 10.0, "b": -4.0}).predict([" a", " b", " c", " a"])
+    assert found.tolist() == pytest.approx([10.0, LASTS * 10 - 4, LASTS * (10 * FADES - 4), STEPS])
+
+
+@given(st.dictionaries(st.sampled_from("abc"), st.integers(0, STEPS)), st.lists(st.sampled_from([" a", " b", " c", " d"]), min_size=1))
+def test_a_sentence_that_says_nothing_below_usual_expects_nothing_below_zero(values: dict[str, int], pieces: list[str]) -> None:
+    assert Words(values).predict(pieces).min() >= 0
+
+
+def test_even_steps_are_one_stretch_and_a_bend_is_two() -> None:
+    words, even = list("abcdefghijk"), np.ones(11)
+    assert stretches(words, np.arange(10.0, -1, -1), even, 0.1) == [Stretch(words, 10, 0)]
+    bent = np.array([10, 9, 8, 7, 6, 2, 2, 2, 2, 2, 2.0])
+    assert stretches(words, bent, even, 0.1) == [Stretch(words[:5], 10, 6), Stretch(words[5:], 2, 2)]
+    assert stretches(words, -bent[::-1], even, 0.1) == [Stretch(words[:6], -2, -2), Stretch(words[6:], -6, -10)]
+    assert len(stretches(words, bent, even, 100.0)) == 1
+
+
+@given(st.lists(st.floats(0, STEPS), min_size=1, max_size=12), st.floats(1e-9, 1), SIDES)
+def test_stretches_say_every_word_in_its_order_with_whole_numbers_of_its_side(values: list[float], price: float, side: int) -> None:
+    falling = np.sort(side * np.array(values))[::-1]
+    words = [str(number) for number in range(len(values))]
+    found = stretches(words, falling, np.linspace(0.1, 1, len(values)), price)
+    assert [word for one in found for word in one.words] == words
+    assert all(0 <= side * step <= STEPS for one in found for step in (one.first, one.last))
 
 
 def test_of_two_levels_for_one_word_the_first_counts_and_words_before_any_level_are_strong() -> None:
@@ -142,4 +207,4 @@ def test_a_phrase_is_said_beside_the_token_that_it_is_an_exception_to(slice_of: 
     first, last = next(pair for pair, times in pairs.most_common() if times >= 4 and counts.count(1, counts.codes_of([pair]))[0] >= 4)
     rules = {(last,): 10.0, (first, last): -10.0}
     told = read(put_into_words(Pattern(rules, {}, 0.0), counts, np.arange(40), vocab))
-    assert told.predict(vocab.pieces([first, last]))[-1] < 0 < told.predict(vocab.pieces([last]))[-1]
+    assert told.said(vocab.pieces([first, last]))[-1] < 0 < told.said(vocab.pieces([last]))[-1]
