@@ -28,8 +28,8 @@ LIMIT = 300
 STEPS = 10
 """The number said after the words that are strongest; as far below the unit's level it is −STEPS."""
 LASTS = 0.06
-"""The share of what is expected of a token that is added to the next one, pattern.FADES times as much to each one after it. The constant
-does what a unit's own `Pattern.lasts` does, and takes no room."""
+"""The share of what is said of a token that is added to the next one, pattern.FADES times as much to each one after it. A number of the
+unit's own, as `Pattern.lasts`, would take room and predict no better."""
 LEVELS: Mapping[str, float] = {
     "strongly": 10.0, "clearly": 6.0, "weakly": 3.0, "not": 0.0, "below usual": -3.0, "well below usual": -6.0, "far below usual": -10.0,
 }  # fmt: skip

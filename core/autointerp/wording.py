@@ -29,9 +29,8 @@ _PHRASE_COUNT = 4
 _NEAR = 0.3
 """The share of the weight of an error that is counted in the contexts of the strongest positions; the rest is counted in all text."""
 _THERE = 0.25
-"""In those contexts a word stands for this share of what the pattern, which knows more of its context, expects there, and for its mean.
-
-More would be better there, but they are what the pattern was fitted to; other text has other contexts."""
+"""In those contexts a word counts by this share with what the pattern expects there, which knows its left context, and otherwise with its
+mean. More would say how it is there, and not in other text: the pattern was fitted to them."""
 _DOUBT = 3.0
 """What is seen n times counts n / (n + this): the mean of a rare word is less certain."""
 _NOTHING = 1e-12
