@@ -11,8 +11,13 @@ from core.autointerp.study_tables import evident, number
 
 LOW, HIGH = -0.2, 1.0
 """What the strip of a score spans; scores below are drawn at its end."""
-_STARRED = re.compile(r"\\.|\*(?!\s)((?:\\.|[^*\\\n])+)(?<!\s)\*")
+_STARRED = re.compile(r"\\.|\*(?!\s)((?:\\.|[^*\\\n])+)(?<!\s)\*( [−–+-]?\d{1,2}(?:[–-]\d{1,2})?(?=[,;]|\.(?!\d)|$))?")
 """As a sentence is read (`core/autointerp/sentence.py`), less what stands between stars with spaces, such as a product."""
+_SLASHED = re.compile(r"(?:\\.|[^\\/])+")
+HOW_TO_READ = (
+    "Strongest first. After words stands their activation, from the unit's level, in tenths of the highest: 8–3 is 8 for the first word, 3 "
+    "for the last. “…” goes on with a word, and ↵ and ␣ are a line's end and a space."
+)
 STYLE = """<style>
 [class*="st-key-nx-row-"] {flex-wrap: nowrap; gap: .6rem; border-bottom: 1px solid var(--na-hairline); padding-bottom: .45rem}
 [class*="st-key-nx-row-"] > [data-testid="stElementContainer"]:first-child {flex: 1 1 0; min-width: 0}
@@ -145,14 +150,26 @@ def strip(row: Mapping[str, Any]) -> str:
 
 
 def starred_pieces(text: str) -> list[tuple[str, bool]]:
-    """A sentence in pieces, each with whether it stood between *stars*, as the pattern explainer marks its words; there without escapes."""
+    """A sentence in pieces, each with whether it stood between *stars*, as the pattern explainer marks its words; there without escapes.
+
+    The slashes between the words that share a number get room around them, so that long rows of words are legible and can be broken.
+    """
     found: list[tuple[str, bool]] = []
     end = 0
     for match in _STARRED.finditer(text):
-        if match[1] is not None:
-            found += [(text[end : match.start()], False), (re.sub(r"\\(.)", r"\1", match[1]), True)]
-            end = match.end()
+        if match[1] is None:
+            continue
+        found.append((text[end : match.start()], False))
+        for place, word in enumerate(_SLASHED.findall(match[1]) if match[2] else [match[1]]):
+            found += [(" / ", False)] * (place > 0) + [(re.sub(r"\\(.)", r"\1", word), True)]
+        found.append((match[2] or "", False))
+        end = match.end()
     return [(piece, bold) for piece, bold in [*found, (text[end:], False)] if piece]
+
+
+def has_numbers(text: str) -> bool:
+    """Whether a sentence says activations in the notation that `HOW_TO_READ` explains."""
+    return any(match[2] for match in _STARRED.finditer(text))
 
 
 def starred(text: str) -> str:

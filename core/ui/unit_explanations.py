@@ -11,7 +11,7 @@ from core.store.explanation_view import ExplanationView, load_explanation
 from core.ui import explain_unit, state
 from core.ui.explain_unit import ACTION, AGAIN, ELSEWHERE, MINE, REVISE, Target
 from core.ui.explanation_open import STATE, open_view
-from core.ui.explanation_rows import STYLE, entry_html, plain, starred
+from core.ui.explanation_rows import HOW_TO_READ, STYLE, entry_html, has_numbers, plain, starred
 from core.ui.prose import heading, quiet, sentence
 from core.ui.server import Server
 from core.units import UnitName
@@ -69,6 +69,8 @@ def _section(server: Server, target: Target, busy: bool) -> None:
     if opened is not None:
         with st.container(key="explanation-opened"):
             st.html(f'<p class="na-lead">{starred(opened.text)}</p>')
+            if has_numbers(opened.text):
+                quiet(HOW_TO_READ)
             open_view(server, opened)
             _own(server, opened)
 
@@ -130,10 +132,8 @@ def _actions(server: Server, target: Target, opened: ExplanationView | None, *, 
     offered = [AGAIN, MINE, *([REVISE, ELSEWHERE] if opened is not None and not opened.failed else [])]
     if st.session_state.get(ACTION) not in offered:
         st.session_state[ACTION] = None
-    names = {AGAIN: "Choose how to explain"} if first else {}
-    action = st.segmented_control(
-        "More explanations", offered, key=ACTION, format_func=lambda name: names.get(name, name), label_visibility="collapsed"
-    )
+    names = {name: name for name in offered} | ({AGAIN: "Choose how to explain"} if first else {})
+    action = st.segmented_control("More explanations", offered, key=ACTION, format_func=names.__getitem__, label_visibility="collapsed")
     if action is not None:
         with st.container(key="explain-form", border=True):
             explain_unit.ask_form(server, target, action, opened)
