@@ -177,9 +177,14 @@ def starred(text: str) -> str:
     return "".join(f"<b>{html.escape(piece)}</b>" if bold else html.escape(piece) for piece, bold in starred_pieces(text))
 
 
+def unstarred(text: str) -> str:
+    """The sentence as plain text without stars and escapes."""
+    return "".join(piece for piece, _ in starred_pieces(text))
+
+
 def plain(text: str, limit: int = 80) -> str:
     """The sentence without stars on one line, cut at `limit` characters."""
-    line = " ".join("".join(piece for piece, _ in starred_pieces(text)).split())
+    line = " ".join(unstarred(text).split())
     return line if len(line) <= limit else f"{line[: limit - 1].rstrip()}…"
 
 

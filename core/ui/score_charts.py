@@ -9,6 +9,7 @@ import plotly.graph_objects as go
 
 from core.autointerp.comparison import figure
 from core.ui import theme, words
+from core.ui.explanation_rows import unstarred
 
 ROLES = {"simulated": "score", "lookup": "lookup baseline", "shuffled": "shuffled control", "paraphrase": "paraphrase control"}
 """What a box is of, by role, as a legend says it."""
@@ -121,7 +122,7 @@ def _layer_hover(row: Mapping[Any, Any], name: str) -> str:
 
 
 def _point_hover(row: Mapping[Any, Any]) -> str:
-    text = " ".join(str(row["text"]).replace("*", "").split())
+    text = " ".join(unstarred(str(row["text"])).split())
     text = text if len(text) <= _LONGEST else f"{text[: _LONGEST - 1]}…"
     shuffled = float(row["shuffled_rho"]) if row["shuffled_rho"] is not None and str(row["shuffled_rho"]) != "<NA>" else math.nan
     return (

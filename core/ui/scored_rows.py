@@ -13,7 +13,7 @@ from core.store.cache import Cache
 from core.store.peaks import peaks
 from core.ui import nav
 from core.ui.explain_settings import COVERAGE, RHO
-from core.ui.explanation_rows import ROLE_TIPS, interval
+from core.ui.explanation_rows import ROLE_TIPS, interval, unstarred
 from core.ui.snippets import chip, one_line
 from core.ui.spreadsheet import inert
 from core.ui.unit_rows import Column, Row
@@ -74,7 +74,7 @@ def _row(record: Record, peak: Record, snippets: bool) -> Row:
     label = peak.get("peak")
     remarks: list[str] = []
     failed, rho = str(record["failed"]), number(record["rho"])
-    text = one_line(str(record["text"])).replace("*", "") if not failed else f"not explained: {one_line(failed)}"
+    text = one_line(unstarred(str(record["text"]))) if not failed else f"not explained: {one_line(failed)}"
     if not failed and not math.isfinite(rho):
         remarks.append(f"undefined: {one_line(str(record['reason'])) if isinstance(record['reason'], str) else 'not scored'}")
     if evident(record) is False and math.isfinite(rho):
