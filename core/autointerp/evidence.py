@@ -111,6 +111,7 @@ class Library:
         self.workspace, self._units = workspace, units
         self._counts: dict[tuple[str, int], SliceCounts] = {}
         self._readings: dict[str, Arranged] = {}
+        self._kept: dict[str, int] = {}
         self._evidence: OrderedDict[tuple[UnitName, str, int, bool, bool, str], Evidence] = OrderedDict()
         self._views: OrderedDict[tuple[UnitName, str], UnitView] = OrderedDict()
 
@@ -146,7 +147,9 @@ class Library:
 
     def reads(self, setting: Setting, index: IndexInfo) -> int:
         """Tokens that a setting wants to be read again; where several of a run want some, all that do share the largest reading."""
-        return tokens_to_read(setting.explainer.read, self._units, index.tokens_done if index.keeps_inputs else 0)
+        if index.run not in self._kept:  # asked once: a run goes on as it began, whatever is deleted meanwhile
+            self._kept[index.run] = index.tokens_kept
+        return tokens_to_read(setting.explainer.read, self._units, self._kept[index.run])
 
     def _wanted(self, index: IndexInfo, setting: Setting) -> Arranged | None:
         return self._readings.get(index.run) if self.reads(setting, index) else None

@@ -31,7 +31,9 @@ Ints = npt.NDArray[np.int64]
 BLOCK_TOKENS = 2048
 """Tokens in a forward pass: more would no longer lie in the cache."""
 KEPT_TOKENS = 8192
-"""Tokens whose kept inputs are worked on at a time."""
+"""Tokens whose kept inputs are worked on at a time, at most."""
+KEPT_NUMBERS = 1 << 26
+"""Activations that are made of them at a time, at most: a dictionary may have many units."""
 
 
 @dataclass(frozen=True)
@@ -86,16 +88,18 @@ def read_again(
     tokens: int,
     on_block: Callable[[int, int], None],
     room: int = MOST_BYTES,
+    with_model: int | None = None,
 ) -> Reading:
     """Read about `tokens` tokens of the index's text for some of its units; fewer, when there is no more text, or no room for the values.
 
     Where the index kept the inputs of its sites, its own text is read from these, and only what lies beyond it with the model.
+    with_model: the tokens to read when they cannot be used; as many without it.
 
     on_block gets (done, total) contexts, first of those cut, then of those read, and may raise to stop. room: bytes for the values.
-    Raises AtlasError: the index has no text but its records', the model cannot be loaded, or is no longer the one that was indexed.
+    Raises AtlasError: the index has no text but its records', the model cannot be loaded, or is no longer the one that was indexed; there
+    are no inputs, and without them nothing is to be read.
     """
     from core.bases.basis import basis_at
-    from core.index.inputs import kept_input
     from core.subject.load import load_subject
     from core.subject.matmul import bfloat16_pays
 
@@ -106,19 +110,22 @@ def read_again(
     if subject.info.weights_hash != index.subject["weights_hash"]:
         raise AtlasError(f"The model “{index.slug}” has other weights than the run “{index.run}” read: index it again.")
     ordered = sorted(set(units))
+    own = load_slice(workspace, str(index.slice["id"]))
+    kept = _kept(index, subject, {unit.site for unit in ordered}, _counted(own, int(index.slice["bos"])))
+    if not kept and with_model is not None:
+        tokens = with_model
+    if not tokens:
+        raise AtlasError(f"The inputs that {index.run} kept are damaged, or made by a model of another build.")
     wanted = min(tokens, room // (2 * max(1, len(ordered))))
     identity = _text(workspace, index, subject, wanted, on_block)
     text = load_slice(workspace, identity)
     counts = SliceCounts(text, int(index.slice["bos"]))
-    by_site: dict[Site, list[int]] = {}
-    for row, unit in enumerate(ordered):
-        by_site.setdefault(unit.site, []).append(row)
-    work = _Work(subject, counts, sample(text, wanted), ordered, by_site)
-    for site in by_site:
-        work.bases[site] = basis_at(workspace, subject, site, index.basis, index.dictionary(site).get("weights_sha256"))
-    own = load_slice(workspace, str(index.slice["id"]))
-    kept = {site: found for site in by_site if (found := kept_input(index.folder, index.manifest, site, _counted(own, counts.first)))}
-    done = work.from_kept(kept, own, on_block) if len(kept) == len(by_site) else 0
+    bases = {
+        site: basis_at(workspace, subject, site, index.basis, index.dictionary(site).get("weights_sha256"))
+        for site in dict.fromkeys(unit.site for unit in ordered)
+    }
+    work = _Work(subject, counts, sample(text, wanted), ordered, bases)
+    done = work.from_kept(kept, own, on_block) if kept else 0
     work.with_model(done, on_block)
     recipe = {"slice": identity, "tokens": work.values.shape[1], "dtype": dtype, "from_inputs": done}
     return Reading({unit: row for row, unit in enumerate(ordered)}, *work.positions(), work.values, counts, recipe)
@@ -128,16 +135,17 @@ class _Work:
     """A reading under way: the contexts of `ranks`, ascending, and their values [units, positions], context by context."""
 
     def __init__(
-        self, subject: "Subject", counts: SliceCounts, ranks: Ints, units: Sequence[UnitName], by_site: Mapping[Site, list[int]]
+        self, subject: "Subject", counts: SliceCounts, ranks: Ints, units: Sequence[UnitName], bases: Mapping[Site, "Basis"]
     ) -> None:
-        """by_site: the rows of the values that are of each site's units."""
+        """bases: of the units' sites."""
         text = counts.text
-        self._subject, self._counts, self._ranks, self._by_site = subject, counts, ranks, by_site
-        self._units = {site: [units[row].index for row in rows] for site, rows in by_site.items()}
+        self._subject, self._counts, self._ranks, self._bases = subject, counts, ranks, bases
+        # The rows of the values that are of each site's units, and the units' numbers.
+        self._by_site = {site: [row for row, unit in enumerate(units) if unit.site == site] for site in bases}
+        self._units = {site: [units[row].index for row in rows] for site, rows in self._by_site.items()}
         self._lengths = np.maximum(text.offsets[ranks + 1] - text.offsets[ranks] - counts.first, 0)
         self._ends = np.cumsum(self._lengths)
         self.values = np.zeros((len(units), int(self._ends[-1]) if len(ranks) else 0), np.float16)
-        self.bases: dict[Site, Basis] = {}
 
     def positions(self) -> tuple[Ints, Ints]:
         """The context and the position in it of each value, [positions]."""
@@ -158,12 +166,14 @@ class _Work:
         rows = np.arange(end) + np.repeat(begins - (self._ends[:done] - self._lengths[:done]), self._lengths[:done])
         numbers = next(self._subject.model.parameters()).dtype
         for number, (site, one) in enumerate(kept.items()):
-            basis = self.bases[site]
+            basis = self._bases[site]
             units = self._units[site]
             read = reader_of(self._subject, one.given, units if basis.dictionary is None else None)
             columns = None if basis.dictionary is None else torch.tensor(units, device=self._subject.device)
-            for at in range(0, end, KEPT_TOKENS):
-                stands = one.tensor(rows[at : at + KEPT_TOKENS]).to(self._subject.device, numbers)
+            widest = max(basis.units, self._subject.info.widths[site.kind])
+            step = max(1, min(KEPT_TOKENS, KEPT_NUMBERS // widest))
+            for at in range(0, end, step):
+                stands = one.tensor(rows[at : at + step]).to(self._subject.device, numbers)
                 codes = basis.read(read(stands))
                 found = codes if columns is None else codes[:, columns]
                 self.values[self._by_site[site], at : at + len(stands)] = _short(found).T
@@ -194,7 +204,7 @@ class _Work:
 
         def keep(site: Site) -> Callable[[Any], None]:
             def handler(activations: Any) -> None:
-                found = _short(self.bases[site].read(activations)[..., self._units[site]])
+                found = _short(self._bases[site].read(activations)[..., self._units[site]])
                 for i, place in enumerate(chosen):
                     length = int(self._lengths[place])
                     begin = int(self._ends[place]) - length
@@ -210,6 +220,20 @@ class _Work:
             subject.read(torch.from_numpy(block), {site: keep(site) for site in self._by_site})
 
         return read
+
+
+def _kept(index: IndexInfo, subject: "Subject", sites: Collection[Site], tokens: int) -> dict[Site, "KeptInput"]:
+    """The inputs that an index kept of some sites, in their order; nothing unless those of all can be used with this model."""
+    from core.index.inputs import kept_input
+    from core.subject.site_input import input_of
+
+    found: dict[Site, KeptInput] = {}
+    for site in sorted(sites):
+        one = kept_input(index.folder, index.manifest, site, tokens)
+        if one is None or one.given != input_of(subject, site):
+            return {}
+        found[site] = one
+    return found
 
 
 def _counted(text: SliceText, first: int) -> int:

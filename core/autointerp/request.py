@@ -274,7 +274,7 @@ def tokens_to_read(read: int, units: int, kept: int = 0) -> int:
     return max(enough(units), min(READ_MOST, kept)) if read < 0 else read
 
 
-def read_at_most(choices: Iterable[tuple[str, int]], units: int) -> int:
-    """Tokens that a run over so many units reads again at most, by the name and the `read` of its settings' explainers."""
-    wanted = (tokens_to_read(read, units) for name, read in choices if name == "pattern")
+def read_at_most(choices: Iterable[tuple[str, int]], units: int, kept: int = 0) -> int:
+    """Tokens that a run over so many units reads again at most, by the name and the `read` of its settings' explainers. kept: as above."""
+    wanted = (tokens_to_read(read, units, kept) for name, read in choices if name == "pattern")
     return min(max(wanted, default=0), MOST_BYTES // (2 * max(1, units)))

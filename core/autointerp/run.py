@@ -16,7 +16,7 @@ from core.autointerp.explanation import Explanation
 from core.autointerp.files import Outcome, find_parts, write_outcomes
 from core.autointerp.models import Models
 from core.autointerp.reading import read_again
-from core.autointerp.request import MOST_BYTES, ExplainRequest
+from core.autointerp.request import MOST_BYTES, ExplainRequest, tokens_to_read
 from core.autointerp.unit_work import Worker
 from core.errors import AtlasError
 from core.llm.budget import BudgetReached, Spend
@@ -125,7 +125,7 @@ class _Run:
 
     def _read_again(self) -> None:
         """Read some of the text again for all units that the pattern explainer is asked about, index by index."""
-        wanted: dict[str, tuple[set[UnitName], int]] = {}
+        wanted: dict[str, tuple[set[UnitName], int, int]] = {}
         for setting in self._request.settings:
             if setting.explainer.name != "pattern" or len(self._finished) == self._total:
                 continue
@@ -135,16 +135,17 @@ class _Run:
                 except AtlasError:
                     continue  # said when its turn comes
                 if tokens := self._library.reads(setting, index):
-                    units, most = wanted.setdefault(index.run, (set(), 0))
+                    units, most, with_model = wanted.setdefault(index.run, (set(), 0, 0))
                     units.add(name)
-                    wanted[index.run] = (units, max(most, tokens))
-        for run, (units, tokens) in wanted.items():
+                    alone = tokens_to_read(setting.explainer.read, len(self._request.units))
+                    wanted[index.run] = (units, max(most, tokens), max(with_model, alone))
+        for run, (units, tokens, with_model) in wanted.items():
             self._progress.stage("reading some text again for these units")
             index = load_index(self._workspace, run)
             try:
                 reading = read_again(
                     self._workspace, index, units, tokens, lambda done, total: self._progress.update(done, total, "", "contexts"),
-                    MOST_BYTES // len(wanted),
+                    MOST_BYTES // len(wanted), with_model,
                 )  # fmt: skip
             except AtlasError as error:
                 if any(setting.explainer.read > 0 for setting in self._request.settings):

@@ -40,7 +40,7 @@ _NAMES = "|".join(name.replace(" ", r"\s+") for name in LEVELS)
 # An escaped character begins nothing: a star of many in a row would otherwise be looked at from each of them.
 _SAID = re.compile(
     rf"\\.|\b({_NAMES})\b|\*((?:\\.|[^*\\\n])+)\*"
-    r"(?:\s*\(([−–+-]?\d+)\)|[ ]([−–+-]?\d{1,2})(?:[–-](\d{1,2}))?(?=[,;]|\.(?!\d)|$))?",
+    r"(?:\s*\(([−–+-]?\d+)\)|[ ]([−–+-]?\d{1,2})(?:[–—-](\d{1,2}))?(?=\s*(?:[,;:!?()*]|\.(?!\d)|$|\n)|\s+(?:and|or)\b))?",
     re.IGNORECASE,
 )
 _SLASHED = re.compile(r"(?:\\.|[^\\/])+")
@@ -170,7 +170,7 @@ def _number(written: str) -> float:
 
 def _apart(between_stars: str, *, slashed: bool) -> list[str]:
     """The words between a pair of stars."""
-    parts = _SLASHED.findall(between_stars) if slashed else [between_stars]
+    parts = (_SLASHED.findall(between_stars) if slashed else []) or [between_stars]
     said = [one for part in parts for one in _BETWEEN.split(part) if one.strip() or one == between_stars]  # none after a last comma
     words = [re.sub(r"\\(.)", r"\1", one) for one in said]
     return [word.strip(" ").casefold() if word.strip() else word for word in words]

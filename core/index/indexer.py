@@ -2,7 +2,6 @@
 
 import json
 import os
-import shutil
 import subprocess
 import sys
 import time
@@ -96,7 +95,9 @@ def run_index(workspace: Workspace, run_dir: Path, params: dict[str, Any], progr
     _forget_without_codes(job, found, shares, progress.log)
     inputs, kept = job.inputs(), _manifest(run_dir).get("inputs")
     if inputs is not None and not inputs.is_whole():
-        _forget(found, "the inputs that it kept are gone", progress.log)
+        _forget(run_dir, found, "the inputs that it kept are gone", progress.log)
+    if inputs is not None:
+        inputs.reserve()
     publisher = _Publisher(job, progress)
     begun = sum(part.next_block - shares[number].first for number, part in found.items() if number >= 0)
     progress.update(publisher.contexts(begun), len(job.piece))
@@ -278,14 +279,15 @@ def _forget_without_codes(job: Job, found: dict[int, Part], shares: Sequence[Sha
     for share in shares:
         part = found.get(share.number)
         if part is not None and not covered(job.run_dir, share.number, share.first, part.next_block):
-            _forget(found, "its codes are gone", log, share.number)
+            _forget(job.run_dir, found, "its codes are gone", log, share.number)
 
 
-def _forget(found: dict[int, Part], why: str, log: Callable[[str], None], share: int | None = None) -> None:
-    """Have a share, or all of them, read again from the beginning."""
+def _forget(run_dir: Path, found: dict[int, Part], why: str, log: Callable[[str], None], share: int | None = None) -> None:
+    """Have a share, or all of them, read again from the beginning. Older parts that a kill left beside the newest go as well."""
     for number in [number for number in found if share in (None, number)]:
         log(f"share {number} is read again: {why}")
-        shutil.rmtree(found.pop(number).folder)
+        del found[number]
+        remove_other_parts(run_dir, "all-" if number < 0 else f"{number}-", "")
 
 
 def _manifest(run_dir: Path) -> dict[str, Any]:

@@ -42,7 +42,7 @@ class InputWriter:
     """Writes the inputs of a run's sites while blocks are read."""
 
     def __init__(self, run_dir: Path, subject: Subject, sites: Iterable[Site], piece: Slice) -> None:
-        """Raises AtlasError: a site is not there, or the disk is too small."""
+        """Raises AtlasError for a site that is not there."""
         self._run_dir, self._piece = run_dir, piece
         self._places = places_of(piece.lengths, piece.first)
         self.inputs = {site: input_of(subject, site) for site in sites}
@@ -61,14 +61,21 @@ class InputWriter:
                 stack.enter_context(given.watched(subject, self._handler(site, ranks)))
             yield
 
-    def open(self) -> None:
-        """Make the files, in their whole length. Raises AtlasError when the disk has no room for them."""
-        (self._run_dir / FOLDER).mkdir(exist_ok=True)
+    def reserve(self) -> None:
+        """Make the files, in their whole length, before any worker opens them. Raises AtlasError when the disk has no room for them."""
         try:
-            for site, given in self.inputs.items():
-                path = inputs_path(self._run_dir, site)
-                _reserve(path, self._size(site))
-                self._rows[site] = np.memmap(path, "<i2", "r+", shape=(int(self._places[-1]), given.width))
+            (self._run_dir / FOLDER).mkdir(exist_ok=True)
+            for site in self.inputs:
+                _reserve(inputs_path(self._run_dir, site), self._size(site))
+        except OSError as error:
+            raise explain_os_error(error, "keeping the inputs of the sites") from None
+
+    def open(self) -> None:
+        """Map the files, which are there. Raises AtlasError."""
+        tokens = int(self._places[-1])
+        try:
+            for site, given in self.inputs.items() if tokens else ():
+                self._rows[site] = np.memmap(inputs_path(self._run_dir, site), "<i2", "r+", shape=(tokens, given.width))
         except OSError as error:
             raise explain_os_error(error, "keeping the inputs of the sites") from None
 
@@ -89,6 +96,8 @@ class InputWriter:
         first, end = self._places[ranks.start], self._places[ranks.stop]
 
         def write(stands: torch.Tensor) -> None:
+            if first == end:
+                return
             shaped = stands.reshape(len(ranks), -1, stands.shape[-1])
             at = np.arange(shaped.shape[1])
             counted = torch.from_numpy((at >= self._piece.first) & (at < lengths[:, None])).to(shaped.device)
@@ -134,9 +143,12 @@ def kept_input(run_dir: Path, manifest: Mapping[str, Any], site: Site, tokens: i
 
 def _reserve(path: Path, size: int) -> None:
     """Give the file its length, and the room on disk for it where the system can: a full disk is then found before anything is read."""
-    with path.open("r+b" if path.exists() else "w+b") as file:
-        if os.fstat(file.fileno()).st_size != size:
-            file.truncate(size)
+    file = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+    try:
+        if os.fstat(file).st_size != size:
+            os.ftruncate(file, size)
         reserve = getattr(os, "posix_fallocate", None)
         if reserve is not None and size:
-            reserve(file.fileno(), 0, size)
+            reserve(file, 0, size)
+    finally:
+        os.close(file)

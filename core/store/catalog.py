@@ -122,18 +122,21 @@ class IndexInfo:
         """The files of an excerpt's own text: (path, its entry in the manifest)."""
         return [(self.folder / entry["path"], entry) for entry in (self.manifest.get("text") or {}).values()]
 
+    def inputs(self) -> list[tuple[Path, dict[str, Any]]]:
+        """The files in which the run kept the inputs of its sites (`core.index.inputs`): (path, its entry in the manifest)."""
+        return [(self.folder / entry["path"], entry) for entry in (self.manifest.get("inputs") or {}).values()]
+
     @property
-    def keeps_inputs(self) -> bool:
-        """Whether the run kept the inputs of its sites (`core.index.inputs`), and nobody has deleted them since."""
-        entries: list[dict[str, Any]] = list((self.manifest.get("inputs") or {}).values())
-        paths = [(self.folder / entry["path"], int(entry["bytes"])) for entry in entries]
-        return bool(paths) and all(path.is_file() and path.stat().st_size == size for path, size in paths)
+    def tokens_kept(self) -> int:
+        """Tokens, a BOS of each context among them, of which the inputs were kept and nobody has deleted them since."""
+        there = [path.is_file() and path.stat().st_size == int(entry["bytes"]) for path, entry in self.inputs()]
+        return self.tokens_done + self.contexts_done * int(bool(self.slice["bos"])) if there and all(there) else 0
 
     @property
     def bytes(self) -> int:
-        """Size of the generation's files on disk, the late ones and kept inputs (`core.index.inputs`) included."""
+        """Size of the generation's files on disk, the late ones and the inputs that are there included."""
         entries = [entry for *_, entry in self.parts()] + [entry for *_, entry in self.late()] + [entry for _, entry in self.texts()]
-        entries += (self.manifest.get("inputs") or {}).values()
+        entries += [entry for path, entry in self.inputs() if path.is_file()]
         return sum(int(entry["bytes"]) for entry in entries)
 
 
@@ -352,9 +355,9 @@ def _read(path: Path, key: FileKey) -> IndexInfo | None:
     for site, part, entry in index.late():
         if not part.resolve().is_relative_to(path.parent.resolve()) or int(entry["bytes"]) < 0 or Site.parse(site) not in index.published:
             raise ValueError(site)
-    for part, entry in index.texts():
+    for part, entry in [*index.texts(), *index.inputs()]:
         if not part.resolve().is_relative_to(path.parent.resolve()) or int(entry["bytes"]) < 0:
-            raise ValueError("text")
+            raise ValueError("text or inputs")
     for site in index.published if index.excerpt else ():
         units = document["held"][str(site)]
         if not units or units != sorted(set(map(int, units))) or units[0] < 0 or units[-1] >= index.units_at(site):

@@ -22,7 +22,7 @@ _PROBED = 8
 """Tokens that a module is tried on."""
 _AGREE = {torch.float32: 1e-4}
 _AGREE_ROUGHLY = 0.03
-"""By how much of the largest activation two ways to compute them may differ, in float32 and in shorter numbers."""
+"""By how much of a token's activations (their norms) two ways to compute them may differ, in float32 and in shorter numbers."""
 
 
 @dataclass(frozen=True)
@@ -62,8 +62,7 @@ def input_of(subject: Subject, site: Site) -> SiteInput:
     found = _probe(subject, site)
     if found is None or found[0].shape[-1] >= units:
         return itself
-    read = _whole(subject, site)
-    return SiteInput(site, "mlp", found[0].shape[-1]) if _agree(read, *found) else itself
+    return SiteInput(site, "mlp", found[0].shape[-1]) if _agree(_mlp(subject, site, None), *found) else itself
 
 
 def reader_of(subject: Subject, given: SiteInput, units: Sequence[int] | None = None) -> Read:
@@ -75,17 +74,13 @@ def reader_of(subject: Subject, given: SiteInput, units: Sequence[int] | None = 
     if given.of == "site":
         return (lambda stands: stands) if columns is None else (lambda stands: stands[:, columns])
     if columns is None:
-        return _whole(subject, given.site)
+        return _mlp(subject, given.site, None)
     found = _probe(subject, given.site)
     narrow = _mlp(subject, given.site, columns)
     if found is not None and _agree(narrow, found[0], found[1][:, columns]):
         return narrow
-    whole = _whole(subject, given.site)
+    whole = _mlp(subject, given.site, None)
     return lambda stands: whole(stands)[:, columns]
-
-
-def _whole(subject: Subject, site: Site) -> Read:
-    return _mlp(subject, site, None)
 
 
 def _mlp(subject: Subject, site: Site, columns: Tensor | None) -> Read:
@@ -133,7 +128,7 @@ def _probe(subject: Subject, site: Site) -> tuple[Tensor, Tensor] | None:
         if len(inputs) == 1 and not named and isinstance(inputs[0], Tensor) and inputs[0].shape[:2] == tokens.shape:
             given.append(inputs[0][0].clone())
 
-    tokens = torch.arange(_PROBED)[None] % subject.info.vocab_size
+    tokens = torch.linspace(0, subject.info.vocab_size - 1, _PROBED).long()[None]
     handle = found[0].register_forward_pre_hook(before, with_kwargs=True)
     try:
         activations = subject.capture(tokens, [site])[site][0]
@@ -143,12 +138,14 @@ def _probe(subject: Subject, site: Site) -> tuple[Tensor, Tensor] | None:
 
 
 def _agree(read: Read, stands: Tensor, activations: Tensor) -> bool:
-    """Whether the copy gives what the pass gave."""
+    """Whether the copy gives what the pass gave, for each token, and the same whatever stands beside it."""
     try:
-        made = read(stands)
+        made, turned = read(stands), read(stands.flip(0)).flip(0)
+    except torch.OutOfMemoryError:
+        raise
     except (RuntimeError, TypeError, IndexError, AttributeError, ValueError):
         return False  # a module of another build, which takes or gives more than this
     if made.shape != activations.shape:
         return False
-    allowed = _AGREE.get(activations.dtype, _AGREE_ROUGHLY) * activations.abs().max().item()
-    return bool((made - activations).abs().max().item() <= allowed)
+    allowed = _AGREE.get(activations.dtype, _AGREE_ROUGHLY) * activations.float().norm(dim=-1)
+    return all(bool(((one - activations).float().norm(dim=-1) <= allowed).all()) for one in (made, turned))

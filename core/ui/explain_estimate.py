@@ -14,8 +14,9 @@ _TOKENS, _KEPT_TOKENS = 200, 8_000
 from the inputs of the sites that an index kept."""
 
 
-def expected(request: ExplainRequest, tokens: int, runs: Sequence[Run], kept: bool = False) -> str:
-    """The estimate in words. tokens: of a record. runs: earlier ones, the newest first. kept: whether the index kept its sites' inputs."""
+def expected(request: ExplainRequest, tokens: int, runs: Sequence[Run], kept: int = 0) -> str:
+    """The estimate in words. tokens: of a record. runs: earlier ones, the newest first. kept: tokens of which the index kept its sites'
+    inputs."""
     pieces = len(request.units) * len(request.settings)
     what = words.count(pieces, "explanation")
     if len(request.settings) > 1:
@@ -29,31 +30,31 @@ def expected(request: ExplainRequest, tokens: int, runs: Sequence[Run], kept: bo
     return f"{what}; {time}. {cost(request, tokens)}"
 
 
-def seconds(request: ExplainRequest, runs: Sequence[Run], kept: bool = False) -> tuple[float, str] | None:
+def seconds(request: ExplainRequest, runs: Sequence[Run], kept: int = 0) -> tuple[float, str] | None:
     """About how long the request takes and the earlier run that tells: the newest finished one by the same explainers and simulators.
 
     Of that one it is taken that its index had kept its inputs, too, or had not.
     """
     asked = [setting.to_json() for setting in request.settings]
     each = _KEPT_TOKENS if kept else _TOKENS
-    wanted, work = _who(asked), _work(asked, len(request.units), each)
+    wanted, work = _who(asked), _work(asked, len(request.units), each, kept)
     for run in runs:
         if run.kind != "explain" or run.state != "done" or run.attempt != 1 or not run.started or not run.finished or not run.total:
             continue
         settings = run.params.get("settings")
         took = run.finished - run.started
         if isinstance(settings, list) and settings and took > 1 and _who(settings) == wanted:
-            return took * work / _work(settings, run.total // len(settings), each), run.id
+            return took * work / _work(settings, run.total // len(settings), each, kept), run.id
     return None
 
 
-def _work(settings: Sequence[Mapping[str, Any]], units: int, each: int) -> float:
+def _work(settings: Sequence[Mapping[str, Any]], units: int, each: int, kept: int) -> float:
     """What takes the time, in explanations: those asked for, and the second reading, for which a run over few units tells nothing else.
 
     each: tokens that are read in the time of one explanation.
     """
     explainers = [setting.get("explainer") or {} for setting in settings]
-    tokens = read_at_most(((str(one.get("name", "pattern")), int(one.get("read", -1))) for one in explainers), units)
+    tokens = read_at_most(((str(one.get("name", "pattern")), int(one.get("read", -1))) for one in explainers), units, kept)
     return max(1, units) * len(settings) + tokens / each
 
 

@@ -22,7 +22,7 @@ def start_button(server: Server, label: str, request: ExplainRequest, index: Ind
     tokens = record_tokens(index.slice)
     spend = cost(request, tokens)
     check_budget(request.budget, spend)
-    quiet(expected(request, tokens, server.registry.list(), index.keeps_inputs), small=False)
+    quiet(expected(request, tokens, server.registry.list(), index.tokens_kept), small=False)
     if short := over_budget(request.budget, spend):
         sentence(short)
     if not st.button(label, key="start_explaining"):

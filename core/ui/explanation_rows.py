@@ -11,7 +11,10 @@ from core.autointerp.study_tables import evident, number
 
 LOW, HIGH = -0.2, 1.0
 """What the strip of a score spans; scores below are drawn at its end."""
-_STARRED = re.compile(r"\\.|\*(?!\s)((?:\\.|[^*\\\n])+)(?<!\s)\*( [−–+-]?\d{1,2}(?:[–-]\d{1,2})?(?=[,;]|\.(?!\d)|$))?")
+_STARRED = re.compile(
+    r"\\.|\*(?!\s)((?:\\.|[^*\\\n])+)(?<!\s)\*( [−–+-]?\d{1,2}(?:[–—-]\d{1,2})?"
+    r"(?=\s*(?:[,;:!?()*]|\.(?!\d)|$|\n)|\s+(?:and|or)\b))?"
+)
 """As a sentence is read (`core/autointerp/sentence.py`), less what stands between stars with spaces, such as a product."""
 _SLASHED = re.compile(r"(?:\\.|[^\\/])+")
 HOW_TO_READ = (
@@ -160,7 +163,7 @@ def starred_pieces(text: str) -> list[tuple[str, bool]]:
         if match[1] is None:
             continue
         found.append((text[end : match.start()], False))
-        for place, word in enumerate(_SLASHED.findall(match[1]) if match[2] else [match[1]]):
+        for place, word in enumerate((_SLASHED.findall(match[1]) if match[2] else []) or [match[1]]):
             found += [(" / ", False)] * (place > 0) + [(re.sub(r"\\(.)", r"\1", word), True)]
         found.append((match[2] or "", False))
         end = match.end()

@@ -108,6 +108,12 @@ def test_words_stand_in_stretches_between_two_numbers_and_what_is_below_usual_co
             "*a*, *b/c, d* 7-4; below usual on *x/y* 1–3, *z* −5, *v* +2",
             {"a": 7, "b": 6, "c": 5, "d": 4, "x": -1, "y": -3, "z": -5, "v": 2},
         ),
+        (
+            "*may* 3 and *can* 2, (*do* 1) *go*  8! *in* 4—2: *a/b* 6 (rarely)",
+            {"may": 3, "can": 2, "do": 1, "go": 10, "in": 4, "a": 6, "b": 6},
+        ),
+        ("- *may* 3\n- *can* 2\n- *do* 1", {"may": 3, "can": 2, "do": 1}),
+        ("*/* 5, *a//b* 4", {"/": 5, "a": 4, "b": 4}),
         ("*Fight, combat*, far  below usual on *Not,  all, *, ſtrongly *x*", {"fight": 10, "combat": 10, "not": -10, "all": -10, "x": 10}),
     ],
 )

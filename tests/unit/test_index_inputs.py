@@ -18,6 +18,7 @@ from core.errors import AtlasError
 from core.index import inputs
 from core.index.indexer import run_index
 from core.index.inputs import inputs_path, kept_input
+from core.index.parts import find_parts
 from core.runs.progress import Cancelled
 from core.store.catalog import IndexInfo, load_index
 from core.store.explanation_view import load_explanation
@@ -113,8 +114,17 @@ def test_kept_inputs_are_the_same_with_one_worker_and_three_and_after_a_run_was_
 def test_a_run_that_was_cut_off_and_lost_its_inputs_is_read_from_the_beginning(source: Path, index: IndexInfo) -> None:
     with pytest.raises(Cancelled):
         indexed(source, "index-lost", Stopped())
-    shutil.rmtree(Workspace.open(source / "ws").runs / "index-lost" / "inputs")
+    folder = Workspace.open(source / "ws").runs / "index-lost"
+    shutil.rmtree(folder / "inputs")
+    # A kill may have left an older part of the share beside the newest one.
+    [newest] = (folder / "parts").glob("0-*")
+    older = shutil.copytree(newest, folder / "parts" / "0-00000001")
+    about = json.loads((older / "part.json").read_text("utf8"))
+    write_json(older / "part.json", json.loads(json.dumps(about | {"next_block": 1}).replace(newest.name, older.name)))
+    found = find_parts(folder, lambda _: None)
+    assert found[0].folder == newest
     assert bytes_of(indexed(source, "index-lost")) == bytes_of(index)
+    assert not older.exists()
 
 
 def test_a_second_reading_of_the_indexed_text_takes_no_pass_of_the_model(
@@ -123,7 +133,7 @@ def test_a_second_reading_of_the_indexed_text_takes_no_pass_of_the_model(
     plain = indexed(source, "index-plain", keep_inputs=False)
     own = int(plain.tokens_done)
     expected = reading_of(source, plain, own)
-    assert (plain.keeps_inputs, index.keeps_inputs) == (False, True)
+    assert (plain.tokens_kept, index.tokens_kept) == (0, own)
 
     def never(*_: Any) -> None:
         raise AssertionError("a pass over the text")
@@ -152,6 +162,22 @@ def test_a_single_unit_is_explained_from_all_of_the_text_when_its_inputs_were_ke
         run_explain(workspace, folder, ExplainRequest(UNITS[:1], (setting,)).to_params(), QuietProgress())
         recipe = load_explanation(workspace, f"{folder.name}.0.0.0").recipe
         assert recipe.get("reading", {}).get("tokens", 0) == read
+
+
+def test_a_single_unit_whose_inputs_are_damaged_is_explained_without_a_pass_over_the_text(source: Path) -> None:
+    found = indexed(source, "index-hurt")
+    path = inputs_path(found.folder, SITES[0])
+    data = bytearray(path.read_bytes())
+    data[7] ^= 1
+    path.write_bytes(data)
+    workspace = Workspace.open(source / "ws")
+    with pytest.raises(AtlasError, match="inputs that index-hurt kept are damaged"):
+        read_again(workspace, found, UNITS[:1], 1000, lambda *_: None, with_model=0)
+    units = tuple(unit for unit in UNITS if unit.site == SITES[0])
+    folder = workspace.runs / "explain-hurt"
+    folder.mkdir()
+    run_explain(workspace, folder, ExplainRequest(units[:1], (Setting(index=found.run, controls=()),)).to_params(), QuietProgress())
+    assert "reading" not in load_explanation(workspace, "explain-hurt.0.0.0").recipe
 
 
 def test_text_beyond_the_index_is_read_with_the_model_and_the_rest_is_not(source: Path, index: IndexInfo) -> None:
@@ -186,9 +212,11 @@ def test_inputs_that_are_not_what_was_written_are_not_used(source: Path, index: 
 
 def test_a_finished_run_does_without_inputs_that_were_deleted(source: Path, index: IndexInfo) -> None:
     found = indexed(source, "index-freed")
-    assert found.keeps_inputs
+    assert found.tokens_kept
+    before_bytes = found.bytes
     shutil.rmtree(found.folder / "inputs")
-    assert not found.keeps_inputs
+    assert not found.tokens_kept
+    assert found.bytes < before_bytes
     before = {path: path.stat().st_mtime_ns for path in found.folder.glob("parts/*/*/*.parquet")}
     assert reading_of(source, found, int(found.tokens_done)).recipe["from_inputs"] == 0
     again = indexed(source, "index-freed")
