@@ -31,8 +31,8 @@ _NEW = "explain-new"
 _STARTED = "explain-started"
 _SAID = "explain-said"
 _HAND_HELP = (
-    "Scored like any other. Put the words it is about between *stars* to score it without a language model, and after them, if you like, "
-    "how strong they are, 0 to 10: *might/could* 10, *may* 4 (\\/ is a slash within a word). A language model as simulator reads the whole "
+    "Scored like any other. Put the words it is about between stars to score it without a language model, and after them, if you like, how "
+    "strong they are, 0 to 10: `*might/could* 10, *may* 4`; a slash within a word is `\\/`. A language model as simulator reads the whole "
     "sentence."
 )
 _SAYS_WORDS = ("sentence", "pattern", "chat", "completions", "local")
