@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
+from core.autointerp.reading import read_again
 from core.bases import shelf
 from core.bases.dictionary import Dictionary
 from core.bases.info import BasisInfo, Prepare
@@ -254,6 +255,19 @@ def test_a_wrong_basis_is_one_sentence(world: World, change: dict[str, Any], sen
     with pytest.raises(AtlasError) as refused:
         do_run(world.workspace, "wrong", {**world.params, **change})
     assert sentence in str(refused.value)
+
+
+def test_features_are_read_again_from_the_inputs_that_were_kept(world: World) -> None:
+    do_run(world.workspace, "kept", world.params | {"keep_inputs": True})
+    index = load_index(world.workspace, "kept")
+    units = [UnitName(index.slug, SITE, "planted", unit) for unit in (3, 0, 11)]
+    reading = read_again(world.workspace, index, units, index.tokens_kept, lambda *_: None)
+    assert reading.recipe["from_inputs"] == len(world.piece)
+    for unit in units:
+        expected = np.concatenate([codes[world.piece.first :, unit.index] for codes in world.values])
+        found = reading.of(unit)
+        assert found is not None
+        np.testing.assert_allclose(found, expected, atol=0.03 * float(np.abs(expected).max()))
 
 
 def test_another_dictionary_of_the_same_name_is_not_taken_for_the_indexed_one(world: World) -> None:

@@ -180,6 +180,18 @@ def test_a_single_unit_whose_inputs_are_damaged_is_explained_without_a_pass_over
     assert "reading" not in load_explanation(workspace, "explain-hurt.0.0.0").recipe
 
 
+def test_a_bos_has_no_row_and_all_of_the_text_is_read(source: Path) -> None:
+    corpus = {"source": str(source / "text.jsonl"), "contexts": CONTEXTS, "length": 16, "bos": True}
+    found = {keep: indexed(source, f"index-bos-{keep}", corpus=corpus, keep_inputs=keep) for keep in (True, False)}
+    assert found[True].tokens_kept == int(found[True].tokens_done) + CONTEXTS
+    kept, plain = (reading_of(source, one, found[True].tokens_kept) for one in found.values())
+    assert kept.recipe["from_inputs"] == CONTEXTS
+    assert kept.values.shape[1] == int(found[True].tokens_done)
+    assert kept.positions.min() == 1
+    assert np.array_equal(kept.positions, plain.positions)
+    np.testing.assert_allclose(kept.values, plain.values, rtol=0.02, atol=0.02 * float(np.abs(plain.values).max()))
+
+
 def test_text_beyond_the_index_is_read_with_the_model_and_the_rest_is_not(source: Path, index: IndexInfo) -> None:
     expected = reading_of(source, indexed(source, "index-plain", keep_inputs=False))
     found = reading_of(source, index)
