@@ -163,6 +163,7 @@ def write_synthetic_index(
         "units": {str(site): recipe.width for site in recipe.sites},
         "dictionaries": {},
         "codes": {},
+        "inputs": {},
         "provenance": {
             "code": "synthetic",
             "dtype": "float32",

@@ -49,6 +49,7 @@ def write_synthetic_features(
         "dictionaries": {str(SITE): said | {"weights_sha256": one.hash, "prepare": one.info.to_json()["prepare"]}},
         "effects": {str(SITE): _with_weights(folder)} if state == "complete" else {},
         "codes": {str(SITE): _codes(folder)} if sparse and state == "complete" else {},
+        "inputs": {},
     }
     write_json(folder / "manifest.json", manifest)
     return run

@@ -95,7 +95,7 @@ class ExplainerChoice(_Choice):
         if not -1 <= self.read <= 10_000_000:
             raise AtlasError(f"{self.read} tokens cannot be read again: choose 0 or more, or -1 for as many as pay.")
         if self.name == "by-hand" and not 0 < len(self.text.strip()) <= 2000:
-            raise AtlasError("An explanation by hand needs a sentence of at most 2,000 characters.")
+            raise AtlasError("Your own explanation has to be a sentence of 1 to 2,000 characters.")
         if self.name == "given" and not self.given:
             raise AtlasError("Name the explanation that is to be scored again.")
         _needs_model(self, "explainer")

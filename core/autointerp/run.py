@@ -124,20 +124,25 @@ class _Run:
             raise failed
 
     def _read_again(self) -> None:
-        """Read some of the text again for all units that the pattern explainer is asked about, index by index."""
+        """Read some of the text again for all units that the pattern explainer is asked about, index by index.
+
+        Where an index kept its inputs, for the lookup control of other explainers, too: every sentence is held against the same table.
+        """
         wanted: dict[str, tuple[set[UnitName], int, int]] = {}
         for setting in self._request.settings:
-            if setting.explainer.name != "pattern" or len(self._finished) == self._total:
+            fits = setting.explainer.name == "pattern"
+            if not (fits or "lookup" in setting.controls) or len(self._finished) == self._total:
                 continue
             for unit in self._request.units:
                 try:
                     name, index = self._library.locate(unit, setting)
                 except AtlasError:
                     continue  # said when its turn comes
-                if tokens := self._library.reads(setting, index):
+                tokens = self._library.reads(setting, index)
+                if tokens and (fits or index.tokens_kept):
                     units, most, with_model = wanted.setdefault(index.run, (set(), 0, 0))
                     units.add(name)
-                    alone = tokens_to_read(setting.explainer.read, len(self._request.units))
+                    alone = tokens_to_read(setting.explainer.read, len(self._request.units)) if fits else 0
                     wanted[index.run] = (units, max(most, tokens), max(with_model, alone))
         for run, (units, tokens, with_model) in wanted.items():
             self._progress.stage("reading some text again for these units")
@@ -153,6 +158,8 @@ class _Run:
                 # Nobody asked for it: what the index keeps will do, and the recipe says that nothing was read again.
                 self._progress.log(f"the text could not be read again: {error}")
                 continue
+            if index.manifest.get("inputs") and not reading.recipe["from_inputs"]:
+                self._progress.log(f"the inputs that {run} kept are damaged or gone: its text was read with the model")
             self._library.add(run, reading)
 
     def _waiting(self) -> Iterator[Piece]:

@@ -9,6 +9,7 @@ import streamlit as st
 
 from core.errors import AtlasError, shown
 from core.ui import nav, state, words
+from core.ui.explanation_rows import HOW_TO_READ, has_numbers
 from core.ui.prose import quiet
 from core.ui.scored_rows import COLUMNS, Record, query, scored_rows, to_csv
 from core.ui.server import Server
@@ -48,6 +49,8 @@ def explained_list(server: Server, ask: Ask, *, key: str, file: str, none: str, 
         )  # fmt: skip
         if pages > 1:
             _steps(page, pages, key)
+    if any(has_numbers(str(record["text"])) for record in records):
+        quiet(HOW_TO_READ)
     click = unit_rows(
         scored_rows(server.cache, records, snippets=snippets),
         key=key,

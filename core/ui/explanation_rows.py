@@ -18,8 +18,9 @@ _STARRED = re.compile(
 """As a sentence is read (`core/autointerp/sentence.py`), less what stands between stars with spaces, such as a product."""
 _SLASHED = re.compile(r"(?:\\.|[^\\/])+")
 HOW_TO_READ = (
-    "Strongest first. After words stands their activation, from the unit's level, in tenths of the highest: 8–3 is 8 for the first word, 3 "
-    "for the last. “…” goes on with a word, and ↵ and ␣ are a line's end and a space."
+    "Words are in the order of their activations; after them stands how strong these are, in tenths of the highest and from the unit's "
+    "usual level: 8–3 is 8 for the first word, 3 for the last; after “below usual” how far below. “…” goes on with a word; ↵, ⇥ and ␣ are "
+    "a line's end, a tab and a space."
 )
 STYLE = """<style>
 [class*="st-key-nx-row-"] {flex-wrap: nowrap; gap: .6rem; border-bottom: 1px solid var(--na-hairline); padding-bottom: .45rem}

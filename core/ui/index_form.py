@@ -22,7 +22,8 @@ from core.units import NEURONS
 _TEXTS = {"embedded": "Embedded text", "files": "My files", "dataset": "Dataset"}
 _KEEPING = (
     "Keeps, for every token, the numbers that the units of a site follow from: an MLP's input, or the residual stream itself. Explaining "
-    "many units then takes seconds of reading instead of another pass of the model. The disk that it takes is in the estimate below."
+    "many units then takes seconds of reading instead of another pass of the model over this text; what a small index lacks is still read "
+    "with the model. The disk that it takes is in the estimate below."
 )
 _BOS = {"As the tokenizer does": None, "With BOS": True, "Without BOS": False}
 
@@ -61,7 +62,7 @@ def describe(expected: Estimate, free: int) -> str:
         if (expected.disk or 0) > free:
             text.append("which is more than there is")
     if expected.seconds is None:
-        text.append("the time is unknown until the first part is done: no earlier run of this model tells its speed")
+        text.append("the time is unknown until the first part is done: no earlier run of this model with these numbers tells its speed")
     else:
         text.append(f"about {words.duration(expected.seconds)} at the speed of {expected.measured_on}")
     return "; ".join(text) + "."

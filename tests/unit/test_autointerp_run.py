@@ -133,7 +133,7 @@ def test_200_units_cancelled_killed_and_resumed_lose_nothing_and_repeat_nothing(
     run = submit(workspace, ExplainRequest(units(200), (asking(server),)))
 
     first = begin(workspace)
-    wait(lambda: server.answered > 60)
+    wait(lambda: server.answered > 60 and registry.get(run.id).done > 0)
     registry.request_cancel(run.id)
     first.wait(40)
     assert registry.get(run.id).state == "cancelled"

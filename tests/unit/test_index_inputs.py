@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from core.autointerp.reading import Reading, read_again
-from core.autointerp.request import ExplainRequest, Setting
+from core.autointerp.request import ExplainerChoice, ExplainRequest, Setting
 from core.autointerp.run import run_explain
 from core.corpus.slice import Slice
 from core.errors import AtlasError
@@ -42,6 +42,14 @@ class Stopped(QuietProgress):
     def update(self, done: int, total: int, message: str = "", unit: str = "contexts") -> None:
         if unit == "contexts" and 8 <= done < total and not message:
             raise Cancelled
+
+
+class Logged(QuietProgress):
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+
+    def log(self, line: str) -> None:
+        self.lines.append(line)
 
 
 @pytest.fixture(scope="module")
@@ -162,6 +170,36 @@ def test_a_single_unit_is_explained_from_all_of_the_text_when_its_inputs_were_ke
         run_explain(workspace, folder, ExplainRequest(UNITS[:1], (setting,)).to_params(), QuietProgress())
         recipe = load_explanation(workspace, f"{folder.name}.0.0.0").recipe
         assert recipe.get("reading", {}).get("tokens", 0) == read
+
+
+def test_ones_own_sentence_is_held_against_the_same_lookup_table_as_a_pattern(source: Path, index: IndexInfo) -> None:
+    workspace = Workspace.open(source / "ws")
+    folder = workspace.runs / "explain-own"
+    folder.mkdir()
+    own = ExplainerChoice("by-hand", text="Fires on *the*.")
+    settings = tuple(Setting(index=index.run, controls=("lookup",), explainer=choice) for choice in (ExplainerChoice(), own))
+    run_explain(workspace, folder, ExplainRequest(UNITS[:1], settings).to_params(), QuietProgress())
+    tables = [
+        load_explanation(workspace, f"explain-own.0.{setting}.0").score("lookup", "top-and-random", "validation") for setting in (0, 1)
+    ]
+    assert tables[0] is not None
+    assert tables[0] == tables[1]
+    again = workspace.runs / "explain-alone"
+    again.mkdir()
+    run_explain(workspace, again, ExplainRequest(UNITS[:1], settings[1:]).to_params(), QuietProgress())
+    assert load_explanation(workspace, "explain-alone.0.0.0").score("lookup", "top-and-random", "validation") == tables[0]
+
+
+def test_that_inputs_are_damaged_and_the_model_is_read_instead_stands_in_the_log(source: Path) -> None:
+    found = indexed(source, "index-told")
+    inputs_path(found.folder, SITES[0]).write_bytes(b"\0" * inputs_path(found.folder, SITES[0]).stat().st_size)
+    workspace, progress = Workspace.open(source / "ws"), Logged()
+    folder = workspace.runs / "explain-told"
+    folder.mkdir()
+    units = tuple(unit for unit in UNITS if unit.site == SITES[0])
+    setting = Setting(index=found.run, controls=(), explainer=ExplainerChoice(read=500))
+    run_explain(workspace, folder, ExplainRequest(units, (setting,)).to_params(), progress)
+    assert progress.lines == ["the inputs that index-told kept are damaged or gone: its text was read with the model"]
 
 
 def test_a_single_unit_whose_inputs_are_damaged_is_explained_without_a_pass_over_the_text(source: Path) -> None:
