@@ -46,7 +46,7 @@ def test_a_perfect_simulation_asked_for_on_the_unit_s_page_is_a_correlation_of_o
     unit = list(SIMULATORS).index(simulator)
     with viewing(browser, place.server) as view:
         view.go(f"unit?unit=tiny/mlp.0/neurons/{unit}")
-        view.page.get_by_text("Explain again").click()
+        view.page.get_by_text("Choose how to explain").click()
         choose(view, "explain-explainer", EXPLAINER)
         name_listed_model(view)
         choose(view, "explain-simulator", SIMULATORS[simulator])
