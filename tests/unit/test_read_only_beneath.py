@@ -238,6 +238,7 @@ GUARDED = {
     "core/index/codes.py": RUN,
     "core/index/effects.py": RUN,
     "core/index/files.py": RUN,
+    "core/index/inputs.py": RUN,
     "core/index/indexer.py": RUN,
     "core/index/jit.py": ELSEWHERE,
     "core/index/parts.py": RUN,
