@@ -25,6 +25,8 @@ TEXT = (0, *random_tokens(1, 7, 1)[0].tolist())
 """With a BOS."""
 UNITS = torch.tensor([3, 11])
 GREEDY = Sampling()
+FLOAT32 = 1e-5
+"""What two float32 passes may differ by in a log-probability: processors sum the rows of a batch in orders of their own."""
 
 
 @pytest.fixture(scope="module")
@@ -70,7 +72,7 @@ def test_strength_zero_writes_what_the_model_writes_with_the_same_probabilities(
         for step in found:
             assert step.original is not None
             for _, one, other in step.original.top:
-                assert one == pytest.approx(other, abs=1e-6)
+                assert one == pytest.approx(other, abs=FLOAT32)
 
 
 @pytest.mark.parametrize("variant", tiny_variants())
@@ -107,7 +109,7 @@ def test_each_side_is_what_plain_passes_over_the_whole_text_give(llama: Subject,
             tokens.append(one.token)
     if where == "generated":
         assert found[0].steered is not None
-        assert all(one == pytest.approx(other, abs=1e-6) for _, one, other in found[0].steered.top)
+        assert all(one == pytest.approx(other, abs=FLOAT32) for _, one, other in found[0].steered.top)
 
 
 @pytest.mark.parametrize("where", ["all", "generated"])
