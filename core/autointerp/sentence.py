@@ -17,7 +17,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from core.autointerp import notation
 from core.autointerp.explanation import Floats
+from core.autointerp.notation import DASH, END, NUMBER, WORDS, unescaped
 from core.autointerp.pattern import trace
 from core.vocab import visible
 
@@ -39,11 +41,9 @@ INSIDE = "…"
 _NAMES = "|".join(name.replace(" ", r"\s+") for name in LEVELS)
 # An escaped character begins nothing: a star of many in a row would otherwise be looked at from each of them.
 _SAID = re.compile(
-    rf"\\.|\b({_NAMES})\b|\*((?:\\.|[^*\\\n])+)\*"
-    r"(?:\s*\(([−–+-]?\d+)\)|[ ]([−–+-]?\d{1,2})(?:[–—-](\d{1,2}))?(?=\s*(?:[,;:!?()*]|\.(?!\d)|$|\n)|\s+(?:and|or)\b))?",
+    rf"\\.|\b({_NAMES})\b|\*({WORDS})\*(?:\s*\(([−–+-]?\d+)\)|[ ]({NUMBER})(?:{DASH}(\d{{1,2}}))?{END})?",
     re.IGNORECASE,
 )
-_SLASHED = re.compile(r"(?:\\.|[^\\/])+")
 # Only after a letter or a digit does a comma separate: elsewhere it is a word of its own, as in *), and*, and needs no mark.
 _BETWEEN = re.compile(r"(?<=[^\W_]), ")
 _EMPTY = "No token or short phrase predicts it."
@@ -170,9 +170,9 @@ def _number(written: str) -> float:
 
 def _apart(between_stars: str, *, slashed: bool) -> list[str]:
     """The words between a pair of stars."""
-    parts = (_SLASHED.findall(between_stars) if slashed else []) or [between_stars]
+    parts = notation.slashed(between_stars) if slashed else [between_stars]
     said = [one for part in parts for one in _BETWEEN.split(part) if one.strip() or one == between_stars]  # none after a last comma
-    words = [re.sub(r"\\(.)", r"\1", one) for one in said]
+    words = [unescaped(one) for one in said]
     return [word.strip(" ").casefold() if word.strip() else word for word in words]
 
 

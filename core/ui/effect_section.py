@@ -19,11 +19,11 @@ from core.ui.bars import bar_tables, pack_tables
 from core.ui.effect_charts import change_histogram, direct_and_total
 from core.ui.effect_tables import listed_tokens, named, next_table, pack_rows, positions_csv, token_table, vocabulary_csv
 from core.ui.explain_unit import Target
-from core.ui.explanation_rows import plain
 from core.ui.prose import facts, heading, quiet, sentence
 from core.ui.records import write_view
 from core.ui.run_list import progress_line
 from core.ui.server import BACKGROUND_ENV, Server
+from core.ui.starred import plain
 from core.ui.tokens import View, token_view
 from core.ui.unit_tables import file_name, signed, significant
 from core.units import UnitName

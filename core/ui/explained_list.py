@@ -9,10 +9,10 @@ import streamlit as st
 
 from core.errors import AtlasError, shown
 from core.ui import nav, state, words
-from core.ui.explanation_rows import HOW_TO_READ, has_numbers
 from core.ui.prose import quiet
 from core.ui.scored_rows import COLUMNS, Record, query, scored_rows, to_csv
 from core.ui.server import Server
+from core.ui.starred import HOW_TO_READ, has_numbers
 from core.ui.unit_rows import Click, unit_rows
 
 PAGE_ROWS = 30

@@ -2,26 +2,15 @@
 
 import html
 import math
-import re
 from collections.abc import Mapping
 from typing import Any
 
 from core.autointerp.comparison import figure
 from core.autointerp.study_tables import evident, number
+from core.ui.starred import plain, starred
 
 LOW, HIGH = -0.2, 1.0
 """What the strip of a score spans; scores below are drawn at its end."""
-_STARRED = re.compile(
-    r"\\.|\*(?!\s)((?:\\.|[^*\\\n])+)(?<!\s)\*( [−–+-]?\d{1,2}(?:[–—-]\d{1,2})?"
-    r"(?=\s*(?:[,;:!?()*]|\.(?!\d)|$|\n)|\s+(?:and|or)\b))?"
-)
-"""As a sentence is read (`core/autointerp/sentence.py`), less what stands between stars with spaces, such as a product."""
-_SLASHED = re.compile(r"(?:\\.|[^\\/])+")
-HOW_TO_READ = (
-    "Words are in the order of their activations; after them stands how strong these are, in tenths of the highest and from the unit's "
-    "usual level: 8–3 is 8 for the first word, 3 for the last; after “below usual” how far below. “…” goes on with a word; ↵, ⇥ and ␣ are "
-    "a line's end, a tab and a space."
-)
 STYLE = """<style>
 [class*="st-key-nx-row-"] {flex-wrap: nowrap; gap: .6rem; border-bottom: 1px solid var(--na-hairline); padding-bottom: .45rem}
 [class*="st-key-nx-row-"] > [data-testid="stElementContainer"]:first-child {flex: 1 1 0; min-width: 0}
@@ -151,45 +140,6 @@ def strip(row: Mapping[str, Any]) -> str:
     marks.append(f'<i class="rho" style="left:{_place(rho):.1f}%"></i>')
     said = html.escape(f"score {figure(rho)} on a line from {figure(LOW)} to 1; bar: interval, diamond: lookup, dark mark: shuffled")
     return f'<span class="strip" role="img" aria-label="{said}" title="{said}">{"".join(marks)}</span>'
-
-
-def starred_pieces(text: str) -> list[tuple[str, bool]]:
-    """A sentence in pieces, each with whether it stood between *stars*, as the pattern explainer marks its words; there without escapes.
-
-    The slashes between the words that share a number get room around them, so that long rows of words are legible and can be broken.
-    """
-    found: list[tuple[str, bool]] = []
-    end = 0
-    for match in _STARRED.finditer(text):
-        if match[1] is None:
-            continue
-        found.append((text[end : match.start()], False))
-        for place, word in enumerate((_SLASHED.findall(match[1]) if match[2] else []) or [match[1]]):
-            found += [(" / ", False)] * (place > 0) + [(re.sub(r"\\(.)", r"\1", word), True)]
-        found.append((match[2] or "", False))
-        end = match.end()
-    return [(piece, bold) for piece, bold in [*found, (text[end:], False)] if piece]
-
-
-def has_numbers(text: str) -> bool:
-    """Whether a sentence says activations in the notation that `HOW_TO_READ` explains."""
-    return any(match[2] for match in _STARRED.finditer(text))
-
-
-def starred(text: str) -> str:
-    """The sentence as inert HTML, with what stands between *stars* in bold."""
-    return "".join(f"<b>{html.escape(piece)}</b>" if bold else html.escape(piece) for piece, bold in starred_pieces(text))
-
-
-def unstarred(text: str) -> str:
-    """The sentence as plain text without stars and escapes."""
-    return "".join(piece for piece, _ in starred_pieces(text))
-
-
-def plain(text: str, limit: int = 80) -> str:
-    """The sentence without stars on one line, cut at `limit` characters."""
-    line = " ".join(unstarred(text).split())
-    return line if len(line) <= limit else f"{line[: limit - 1].rstrip()}…"
 
 
 def interval(low: Any, high: Any) -> str:

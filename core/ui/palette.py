@@ -14,7 +14,7 @@ from core.findings.search.words import Asked, excerpt, marked
 from core.store.catalog import IndexInfo, find_unit, indexes
 from core.ui import login, nav, state
 from core.ui.component import component, nothing
-from core.ui.searching import LONGEST, ONE, searching
+from core.ui.searching import LONGEST, ONE, searching, text_of
 from core.ui.server import Server
 from core.ui.unit_address import jump
 from core.units import UnitName
@@ -125,7 +125,7 @@ def _offered(hit: Hit, asked: Asked) -> dict[str, Any]:
         "group": "Found",
         "label": "collection" if hit.unit is None else _short(hit.unit),
         "note": "" if hit.unit is None else ONE[hit.kind],
-        "text": marked(excerpt(hit.text, asked, _SNIPPET), asked), "target": target,
+        "text": marked(excerpt(text_of(hit), asked, _SNIPPET), asked), "target": target,
     }  # fmt: skip
 
 

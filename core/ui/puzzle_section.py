@@ -20,9 +20,10 @@ from core.ui.explain_choices import explainer_fields, simulator_fields
 from core.ui.explain_form import attempt, told
 from core.ui.explain_runs import explain_runs, shown_run
 from core.ui.explain_settings import budget_fields
-from core.ui.explanation_rows import interval, starred
+from core.ui.explanation_rows import interval
 from core.ui.prose import heading, lead, quiet, sentence
 from core.ui.server import Server
+from core.ui.starred import starred
 
 LIVE_SECONDS = 1.0
 START = "Check on the puzzles"

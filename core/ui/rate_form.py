@@ -13,10 +13,11 @@ from core.store.explanation_view import ExplanationView, load_explanation
 from core.store.texts import load_vocab
 from core.ui import charts, nav, rating, state, theme, words
 from core.ui.explanation_pairs import pack_pairs, pairs, splits_of
-from core.ui.explanation_rows import STYLE, starred
+from core.ui.explanation_rows import STYLE
 from core.ui.prose import heading, quiet, sentence
 from core.ui.rating import Rated
 from core.ui.server import Server
+from core.ui.starred import starred
 from core.ui.tokens import View, token_view
 
 _QUEUE, _KEY, _SINCE, _VIEW, _SAID = "rate-queue", "rate-queue-key", "rate-since", "rate-view", "rate-said"

@@ -15,9 +15,10 @@ from core.store.catalog import IndexInfo, find_unit
 from core.store.texts import load_vocab
 from core.store.units import UnitView, load_unit
 from core.ui import nav, words
-from core.ui.explanation_rows import interval, starred_pieces
+from core.ui.explanation_rows import interval
 from core.ui.records import row_of, shown_bands
 from core.ui.server import Server
+from core.ui.starred import starred_pieces
 from core.ui.tokens import Band, Heading, pack
 from core.ui.unit_tables import token_name
 from core.units import UnitName

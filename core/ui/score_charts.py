@@ -9,7 +9,7 @@ import plotly.graph_objects as go
 
 from core.autointerp.comparison import figure
 from core.ui import theme, words
-from core.ui.explanation_rows import unstarred
+from core.ui.starred import unstarred
 
 ROLES = {"simulated": "score", "lookup": "lookup baseline", "shuffled": "shuffled control", "paraphrase": "paraphrase control"}
 """What a box is of, by role, as a legend says it."""

@@ -13,9 +13,10 @@ from core.store.cache import Cache
 from core.store.peaks import peaks
 from core.ui import nav
 from core.ui.explain_settings import COVERAGE, RHO
-from core.ui.explanation_rows import ROLE_TIPS, interval, unstarred
+from core.ui.explanation_rows import ROLE_TIPS, interval
 from core.ui.snippets import chip, one_line
 from core.ui.spreadsheet import inert
+from core.ui.starred import unstarred
 from core.ui.unit_rows import Column, Row
 
 COLUMNS = (

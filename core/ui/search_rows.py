@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from core.findings.search.question import Found, Hit
 from core.findings.search.words import Asked, excerpt, marked
 from core.ui import nav
-from core.ui.searching import ONE, unit_here
+from core.ui.searching import ONE, text_of, unit_here
 from core.ui.spreadsheet import inert
 
 CSV_COLUMNS = ("unit", "kind", "text", "author", "rho", "score", "id")
@@ -68,7 +68,7 @@ def _row(hit: Hit, asked: Asked) -> str:
         unit = f'<a href="{address}" target="_self">open it</a>'
     rho = "" if hit.rho is None else f"{hit.rho:.2f}".replace("-", "−")
     cells = (
-        ("unit", unit), ("said", f'<bdi dir="auto">{marked_html(hit.text, asked)}</bdi>'), ("what", ONE[hit.kind]), ("rho", rho),
+        ("unit", unit), ("said", f'<bdi dir="auto">{marked_html(text_of(hit), asked)}</bdi>'), ("what", ONE[hit.kind]), ("rho", rho),
         ("who", f"<bdi>{html.escape(hit.author)}</bdi>"),
     )  # fmt: skip
     return "<tr>" + "".join(f'<td class="{name}">{cell}</td>' for name, cell in cells) + "</tr>"

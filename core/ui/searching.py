@@ -6,7 +6,7 @@ import streamlit as st
 
 from core.errors import AtlasError
 from core.findings.search.part import KINDS, TextKind
-from core.findings.search.question import Question, read_kinds
+from core.findings.search.question import Hit, Question, read_kinds
 from core.findings.search.search import Search
 from core.ui import nav, words
 from core.ui.address_fields import AddressFields
@@ -14,6 +14,7 @@ from core.ui.explore_filters import parse_layers
 from core.ui.findings_list import unit_link
 from core.ui.prose import lead, sentence
 from core.ui.server import Server
+from core.ui.starred import unstarred
 from core.units import SITE_KINDS, UnitName
 from core.workspace import Workspace
 
@@ -100,6 +101,11 @@ def what_there_is(search: Search) -> None:
         f"Searched are {listed}.",
         "Write one or more words above. The better a text fits, the higher it stands; Ctrl+K or / searches from every page.",
     )
+
+
+def text_of(hit: Hit) -> str:
+    """What a hit says: an explanation without the stars and escapes of its notation, as on its unit's page."""
+    return unstarred(hit.text) if hit.kind in ("explanation", "own") else hit.text
 
 
 def unit_here(unit: UnitName, explanation: str = "") -> str:

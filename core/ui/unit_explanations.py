@@ -11,9 +11,10 @@ from core.store.explanation_view import ExplanationView, load_explanation
 from core.ui import explain_unit, state
 from core.ui.explain_unit import ACTION, AGAIN, ELSEWHERE, MINE, REVISE, Target
 from core.ui.explanation_open import STATE, open_view
-from core.ui.explanation_rows import HOW_TO_READ, STYLE, entry_html, has_numbers, plain, starred
+from core.ui.explanation_rows import STYLE, entry_html
 from core.ui.prose import heading, quiet, sentence
 from core.ui.server import Server
+from core.ui.starred import HOW_TO_READ, has_numbers, plain, starred
 from core.units import UnitName
 
 FIRST = 3

@@ -52,6 +52,13 @@ def said(page: AppTest) -> list[str]:
     return [html.unescape(re.sub(r"<[^>]*>", "", cell)) for cell in cells]
 
 
+def test_an_explanation_is_found_without_the_stars_of_its_notation(filled: Workspace, opened: "partial[AppTest]") -> None:
+    assert "*Paris*" in SENTENCES[1]
+    assert said(opened(q="paris", kind="explanation")) == [SENTENCES[1].replace("*", "")]
+    (hit,) = [one for one in answers(filled, "paris", "") if one["group"] == "Found" and one["note"] == "explanation"]
+    assert "".join(piece for piece, _ in hit["text"]) == SENTENCES[1].replace("*", "")
+
+
 def test_an_empty_search_says_what_can_be_searched(opened: "partial[AppTest]") -> None:
     page = opened()
     assert not page.exception

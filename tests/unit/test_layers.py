@@ -40,7 +40,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     | {f"bases.{name}" for name in ("info", "shelf", "curves", "metric_names", "train_request", "fit_request", "measure_request")}
     | {"bases.formats.bring_request", "bases.job_request", "bases.run_titles", "bases.page_limits"}
     | {f"autointerp.{name}" for name in ("request", "cost", "studies", "scoring", "splits", "calibration", "files", "explanation")}
-    | {f"autointerp.{name}" for name in ("selection", "comparison", "study_tables", "puzzles", "puzzle_request")}
+    | {f"autointerp.{name}" for name in ("selection", "comparison", "study_tables", "puzzles", "puzzle_request", "notation")}
     | {f"causal.{name}" for name in ("effect_request", "steer_request", "ioi_request", "ioi_sentences", "linear", "run_titles")},
 }
 """Part of core -> what it may import, lazily or not. A dotted name allows one module of a part, not the part."""

@@ -17,7 +17,8 @@ from core.store.explanation_view import ExplanationView, load_explanation
 from core.store.texts import load_vocab
 from core.ui.explanation_charts import overlay, scatter
 from core.ui.explanation_pairs import TOKEN_COLUMNS, answered, joint_top, pack_pairs, pairs, splits_of, tokens_csv
-from core.ui.explanation_rows import entry_html, has_numbers, interval, plain, starred
+from core.ui.explanation_rows import entry_html, interval
+from core.ui.starred import has_numbers, plain, starred
 from core.units import UnitName
 from core.vocab import Vocab
 from core.workspace import Workspace
@@ -56,11 +57,13 @@ def test_no_explanation_is_ever_markup(indexed: Workspace, words: str) -> None:
 
 def test_stars_become_bold_and_nothing_else_does() -> None:
     assert starred("Fires on *might*, *could be*; 2 * 3 * 4 and a*b") == "Fires on <b>might</b>, <b>could be</b>; 2 * 3 * 4 and a*b"
-    assert starred(r"on *oh/<b>/\/* 8–3, *x* 2.") == "on <b>oh</b> / <b>&lt;b&gt;</b> / <b>/</b> 8–3, <b>x</b> 2."
+    unbroken = '<span style="white-space:nowrap">8–3</span>'
+    assert starred(r"on *oh/<b>/\/* 8–3, *x* 2.") == f"on <b>oh</b> / <b>&lt;b&gt;</b> / <b>/</b> {unbroken}, <b>x</b> 2."
     assert starred("*and/or* (3), *and/or* 3.5") == "<b>and/or</b> (3), <b>and/or</b> 3.5"
     assert [has_numbers(text) for text in ("*a/b* 8–3.", "*a* 3", "*a* (3)", "*a*")] == [True, True, False, False]
     assert starred(r"*oh\, well*, *\**, *<b>* (3), \*not* it") == r"<b>oh, well</b>, <b>*</b>, <b>&lt;b&gt;</b> (3), \*not* it"
     assert plain("Fires on\n *might*  now") == "Fires on might now"
+    assert plain(r"on *oh/\//…s* 8–3, *,* 2.") == "on oh / “/” / …s 8–3, “,” 2."
     assert len(plain("x" * 500, 80)) == 80
 
 
