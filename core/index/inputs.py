@@ -68,7 +68,7 @@ class InputWriter:
             for site in self.inputs:
                 _reserve(inputs_path(self._run_dir, site), self._size(site))
         except OSError as error:
-            raise explain_os_error(error, "keeping the inputs of the sites") from None
+            raise explain_os_error(error, _DOING) from None
 
     def open(self) -> None:
         """Map the files, which are there. Raises AtlasError."""
@@ -77,7 +77,7 @@ class InputWriter:
             for site, given in self.inputs.items() if tokens else ():
                 self._rows[site] = np.memmap(inputs_path(self._run_dir, site), "<i2", "r+", shape=(tokens, given.width))
         except OSError as error:
-            raise explain_os_error(error, "keeping the inputs of the sites") from None
+            raise explain_os_error(error, _DOING) from None
 
     def flush(self) -> None:
         """Wait until everything is on disk: a part that says that blocks were read must not outlive their inputs."""
