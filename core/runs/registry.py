@@ -27,9 +27,9 @@ State = Literal["queued", "running", "done", "failed", "cancelled"]
 
 MAX_ATTEMPTS = 3
 """How often a run that keeps losing its worker is started without being asked."""
-STOPPED = "The worker stopped unexpectedly (perhaps out of memory); resume continues from the last finished part."
-DISK_FULL = "The disk is full and the worker stopped; free some space and resume: it continues from the last finished part."
-LOST = "The list of runs was lost while this one was unfinished; resume continues from the last finished part."
+STOPPED = "The worker stopped unexpectedly (perhaps out of memory); resume it: no finished part is done again."
+DISK_FULL = "The disk is full and the worker stopped; free some space and resume: no finished part is done again."
+LOST = "The list of runs was lost while this one was unfinished; resume it: no finished part is done again."
 _FULL_BYTES = 4 << 20
 
 
