@@ -8,7 +8,8 @@ from core.autointerp.notation import DASH, END, NUMBER, WORDS, slashed, unescape
 _STARRED = re.compile(rf"\\.|\*(?!\s)({WORDS})(?<!\s)\*( {NUMBER}(?:{DASH}\d{{1,2}})?{END})?")
 """As a sentence is read (`core/autointerp/sentence.py`), less what stands between stars with spaces, such as a product."""
 _UNBROKEN = re.compile(rf"{NUMBER}{DASH}\d{{1,2}}")
-_LETTERS = re.compile(r"\w")
+_LIKE_OURS = re.compile(r"[\W_]*[/,;.:–-][\W_]*")
+"""Words of nothing but signs, some of which the sentence itself is parted by."""
 HOW_TO_READ = (
     "Words are in the order of their activations; after them stands how strong these are, in tenths of the highest and from the unit's "
     "usual level: 8–3 is 8 for the first word, 3 for the last; after “below usual” how far below. “…” goes on with a word; ↵, ⇥ and ␣ are "
@@ -47,8 +48,8 @@ def starred(text: str) -> str:
 
 
 def unstarred(text: str) -> str:
-    """The sentence as plain text without stars and escapes. Words of nothing but signs are quoted, lest they look like separators."""
-    return "".join(f"“{piece}”" if bold and not _LETTERS.search(piece) else piece for piece, bold in starred_pieces(text))
+    """The sentence as plain text without stars and escapes. Words that would look like separators are quoted."""
+    return "".join(f"“{piece}”" if bold and _LIKE_OURS.fullmatch(piece) else piece for piece, bold in starred_pieces(text))
 
 
 def _whole(numbers: re.Match[str]) -> str:
