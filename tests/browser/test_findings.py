@@ -1,7 +1,9 @@
 """Findings in the browser: two people edit one note and neither loses a word; what a note says is inert; the list leads to it."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser, Locator, expect
@@ -17,14 +19,27 @@ UNIT = "tiny/mlp.1/neurons/4"
 PAGE = f"unit?unit={UNIT}"
 
 
-@pytest.fixture(scope="module")
-def shared(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+@contextmanager
+def for_two(folder: Path) -> Generator[Server]:
     """A dashboard that two people use."""
-    folder = tmp_path_factory.mktemp("findings")
     workspace = Workspace.open(folder / "ws")
     write_synthetic_index(workspace, n_layers=2, width=8, contexts=24, length=16)
     Findings(workspace).set_usual_author("Ada")
     with serving(folder / "ws", folder / "serve.log") as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def shared(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """One for all tests that find what they wrote themselves, whatever else is there."""
+    with for_two(tmp_path_factory.mktemp("findings")) as server:
+        yield server
+
+
+@pytest.fixture
+def untouched(browser: Browser, tmp_path: Path) -> Iterator[Server]:
+    """One on which nobody has written, also when a test is tried once more."""
+    with for_two(tmp_path) as server:
         yield server
 
 
@@ -46,8 +61,8 @@ def note(view: View) -> Locator:
     return view.page.get_by_role("textbox", name="Note")
 
 
-def test_two_browsers_edit_one_note_and_the_second_is_told_and_merges(browser: Browser, shared: Server) -> None:
-    with viewing(browser, shared) as ada, viewing(browser, shared) as ben:
+def test_two_browsers_edit_one_note_and_the_second_is_told_and_merges(browser: Browser, untouched: Server) -> None:
+    with viewing(browser, untouched) as ada, viewing(browser, untouched) as ben:
         ada.go(PAGE)
         choose(ada, "Write a note")
         write(ada, "Fires on **rivers**.")
@@ -69,9 +84,9 @@ def test_two_browsers_edit_one_note_and_the_second_is_told_and_merges(browser: B
         expect(note(ben)).to_have_value("Fires on **rivers** and lakes.\n\nFires on **rivers**, not on seas.", timeout=PATIENCE)
         write(ben, "Fires on **rivers** and lakes, not on seas.", "Save both as one")
         expect(note(ben)).to_have_count(0, timeout=PATIENCE)
-        (kept,) = findings(shared).notes(UnitName.parse(UNIT))
+        (kept,) = findings(untouched).notes(UnitName.parse(UNIT))
         assert kept.current.text == "Fires on **rivers** and lakes, not on seas."
-        told = [(version.author, version.text) for version in findings(shared).history(kept.id)]
+        told = [(version.author, version.text) for version in findings(untouched).history(kept.id)]
         assert told == [
             ("Ben", "Fires on **rivers** and lakes, not on seas."),
             ("Ada", "Fires on **rivers** and lakes."),
@@ -81,9 +96,9 @@ def test_two_browsers_edit_one_note_and_the_second_is_told_and_merges(browser: B
         ben.check()
 
 
-def test_rating_label_and_a_new_collection_by_hand(browser: Browser, shared: Server) -> None:
+def test_rating_label_and_a_new_collection_by_hand(browser: Browser, untouched: Server) -> None:
     unit = UnitName.parse("tiny/mlp.0/neurons/2")
-    with viewing(browser, shared) as view:
+    with viewing(browser, untouched) as view:
         view.go(f"unit?unit={unit}")
         view.page.locator('[class*="st-key-findings-rating"]').get_by_role("radio", name="4").click()
         view.settled()
@@ -98,7 +113,7 @@ def test_rating_label_and_a_new_collection_by_hand(browser: Browser, shared: Ser
         title.press("Enter")
         view.page.get_by_role("button", name="Add", exact=True).click()
         view.page.get_by_role("link", name="Wet places").wait_for(timeout=PATIENCE)
-        known = findings(shared)
+        known = findings(untouched)
         assert (known.rating(unit), known.labels(unit)) == (4, ["water words"])
         view.page.get_by_role("link", name="Wet places").click()
         view.see("put into")
